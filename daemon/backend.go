@@ -1,0 +1,91 @@
+package daemon
+
+import (
+	"context"
+
+	"xvsock/link"
+	"xvsock/manager"
+	"xvsock/services"
+	"xvsock/services/discovery"
+	"xvsock/xen"
+)
+
+// Backend runs the daemon of the backend's domain: it serves all frontends that
+// the toolstack attaches to this domain, and answers on port 2 for the whole
+// host. It returns when ctx ends (nil) or when it cannot serve any more.
+func Backend(ctx context.Context, cfg Config) error {
+	d := newDaemon(cfg, true)
+	// Until there is a policy, front links are open between the backend and its
+	// frontends, and every frontend sees what every other offers.
+	host := discovery.NewHostDirectory(func(discovery.Caller, discovery.Record) bool { return true })
+	b := &backend{daemon: d, host: host}
+	b.manager = manager.New(manager.Config{
+		Domain: cfg.Domain, Stack: d.stack, Link: d.cfg.Link, Log: d.log,
+		Up: b.up, Down: b.down,
+	})
+	return d.run(ctx, host, callerOf(b.who), d.control(b.names, b.manager), func(ctx context.Context) error {
+		go b.mirror(ctx)
+		return b.manager.Run(ctx)
+	})
+}
+
+// backend joins the manager's picture of the frontends to the directory.
+type backend struct {
+	*daemon
+	manager *manager.Manager
+	host    *discovery.HostDirectory
+}
+
+// who tells what the toolstack wrote about a domain.
+func (b *backend) who(id xen.DomID) (services.Caller, bool) {
+	if id == b.cfg.Domain.ID {
+		return b.self(), true
+	}
+	f, ok := b.manager.Identify(id)
+	return services.Caller{Name: f.Name, UUID: f.UUID, Generation: f.Generation}, ok
+}
+
+// self is the backend's own domain in its directory.
+func (b *backend) self() services.Caller {
+	return services.Caller{
+		Domain: uint16(b.cfg.Domain.ID), CID: uint32(b.cfg.Domain.ID), Name: b.cfg.Name,
+		// Its own registry, not one that calls over a link.
+		Port: services.PortDiscovery,
+	}
+}
+
+// up lets a frontend register over the link that has just formed.
+func (b *backend) up(who manager.Identity, l *link.Link) {
+	err := b.host.Join(services.Caller{
+		Domain: uint16(who.Domain), CID: uint32(who.Domain), Generation: l.Generation(),
+		Name: who.Name, UUID: who.UUID,
+	})
+	if err != nil {
+		b.log.Warn("directory", "domain", who.Domain, "error", err)
+	}
+}
+
+// down takes out what was registered over a link.
+func (b *backend) down(who manager.Identity, l *link.Link) {
+	b.host.Drop(uint16(who.Domain), l.Generation())
+}
+
+// mirror keeps the backend's own services in the host's directory.
+func (b *backend) mirror(ctx context.Context) {
+	self := b.self()
+	if err := b.host.Join(self); err != nil {
+		b.log.Warn("directory", "error", err)
+		return
+	}
+	for {
+		entries, revision := b.registry.List()
+		for _, e := range entries {
+			if err := b.host.Register(self, e); err != nil {
+				b.log.Warn("directory", "service", e.Name, "error", err)
+			}
+		}
+		if _, _, err := b.registry.Next(ctx, revision, 1); err != nil && ctx.Err() != nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,169 @@
+// Package daemon is the one process of a domain that owns its links: it joins the
+// domain's socket stack, its services and its control socket to a front link, as
+// the frontend or as the backend.
+//
+// PID 1 of a service domain, `xvsock domain`, `xvsock backend` and the simulated
+// host all run what stands here, on the platform that they were given.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"xvsock/link"
+	"xvsock/services"
+	"xvsock/services/discovery"
+	"xvsock/services/varlink"
+	"xvsock/vsock"
+	"xvsock/xen"
+)
+
+// Config describes a daemon.
+type Config struct {
+	Domain *link.Domain
+	// Name is the domain's name in its own answers: a label, not an identity.
+	Name string
+	// Version of the binary, for GetInfo and status.
+	Version string
+	// Services are what the domain offers beside discovery.
+	Services []Offer
+	// Memory bounds what connections may hold unread, in bytes; 0 is 8 MiB.
+	Memory int64
+	Link   link.Options
+	// Control is where the control socket listens; nil: none.
+	Control net.Listener
+	// Ready is called once the services listen. The link may come later.
+	Ready func()
+	Log   *slog.Logger // nil: none
+}
+
+// Offer is a service that the domain runs.
+type Offer struct {
+	Info    services.Info
+	Service services.Service
+}
+
+// daemon is what a frontend's and a backend's daemon have in common.
+type daemon struct {
+	cfg      Config
+	log      *slog.Logger
+	stack    *vsock.Stack
+	registry *services.Registry
+	started  time.Time
+}
+
+// newDaemon makes the stack and the registry.
+func newDaemon(cfg Config, backend bool) *daemon {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Ready == nil {
+		cfg.Ready = func() {}
+	}
+	if cfg.Link.Ledger == nil {
+		cfg.Link.Ledger = link.NewLedger()
+	}
+	cfg.Link.Log = cfg.Log
+	return &daemon{
+		cfg: cfg, log: cfg.Log, started: time.Now(), registry: services.NewRegistry(),
+		stack: vsock.NewStack(vsock.Config{Self: cfg.Domain.ID, Backend: backend, Memory: cfg.Memory, Log: cfg.Log}),
+	}
+}
+
+// run runs the services, the control socket and the link until ctx ends or one
+// of them fails. control answers at the control socket, links keeps the links.
+func (d *daemon) run(ctx context.Context, dir discovery.Directory, identify services.Identify,
+	control varlink.Handler, links func(context.Context) error) error {
+	sup := services.NewSupervisor(services.Config{
+		Registry: d.registry, Log: d.log,
+		Listen: func(port uint32) (net.Listener, error) { return d.stack.Listen(port) },
+	})
+	server := discovery.NewServer(discovery.Config{
+		Directory: dir, Identify: identify, Info: d.info(), Log: d.log,
+	})
+	all := append([]Offer{{services.Info{Name: "discovery", Port: services.PortDiscovery}, server}}, d.cfg.Services...)
+	for _, o := range all {
+		if err := sup.Add(o.Info, o.Service); err != nil {
+			return fmt.Errorf("service %s: %w", o.Info.Name, err)
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return sup.Serve(ctx) })
+	group.Go(func() error { return links(ctx) })
+	if l := d.cfg.Control; l != nil {
+		group.Go(func() error { return d.serveControl(ctx, l, control) })
+	}
+	group.Go(func() error {
+		<-ctx.Done()
+		return d.stack.Close()
+	})
+	if err := d.serving(ctx); err == nil {
+		d.cfg.Ready()
+	}
+	if err := group.Wait(); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// serving waits until every service listens for the first time.
+func (d *daemon) serving(ctx context.Context) error {
+	for {
+		entries, revision := d.registry.List()
+		waiting := false
+		for _, e := range entries {
+			waiting = waiting || e.State != services.Serving
+		}
+		if !waiting {
+			return nil
+		}
+		if _, _, err := d.registry.Next(ctx, revision, 1); err != nil && ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// info is what the daemon says about itself.
+func (d *daemon) info() varlink.Info {
+	return varlink.Info{Vendor: "xvsock", Product: "xvsock", Version: d.cfg.Version}
+}
+
+// callerOf tells who made a connection by the link that it came in on; who, if
+// given, adds what the toolstack wrote about that domain.
+func callerOf(who func(xen.DomID) (services.Caller, bool)) services.Identify {
+	return func(c net.Conn) (services.Caller, bool) {
+		conn, ok := c.(*vsock.Conn)
+		if !ok {
+			return services.Caller{}, false
+		}
+		caller, ok := who(conn.Peer())
+		caller.Domain = uint16(conn.Peer())
+		caller.CID = uint32(conn.Peer())
+		caller.Port = conn.RemoteAddr().(vsock.Addr).Port
+		return caller, ok
+	}
+}
+
+// serveControl serves the control socket.
+func (d *daemon) serveControl(ctx context.Context, l net.Listener, h varlink.Handler) error {
+	server := varlink.Server{Log: d.log}
+	acceptor := services.Acceptor{
+		PerDomain: 64, Log: d.log,
+		// Who may connect was decided by the file's rights.
+		Identify: func(net.Conn) (services.Caller, bool) {
+			return services.Caller{Domain: uint16(d.cfg.Domain.ID)}, true
+		},
+		Handle: func(ctx context.Context, c net.Conn, _ services.Caller) {
+			if err := server.Serve(ctx, c, h); err != nil && ctx.Err() == nil {
+				d.log.Debug("control connection ended", "error", err)
+			}
+		},
+	}
+	return acceptor.Serve(ctx, l)
+}

@@ -1,0 +1,251 @@
+package link
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+
+	"xvsock/evtchn"
+	"xvsock/grant"
+	"xvsock/ring"
+	"xvsock/xen"
+	"xvsock/xenbus"
+	"xvsock/xenstore"
+)
+
+// Front keeps the front link of this domain, as the frontend, for as long as Run
+// runs: it waits to be attached, forms the link, forms it again when it was lost
+// or when the backend was restarted or moved.
+type Front struct {
+	dom *Domain
+	opt Options
+}
+
+// NewFront returns the frontend's side of dom's front link.
+func NewFront(dom *Domain, opt Options) *Front {
+	return &Front{dom: dom, opt: opt.withDefaults()}
+}
+
+// Run serves the device until ctx ends or xenstore fails. Every link that forms
+// is given to use.
+func (f *Front) Run(ctx context.Context, use Use) error {
+	attached, err := f.dom.Store.Watch(ctx, xenbus.FrontPath(f.dom.ID)+"/backend-id")
+	if err != nil {
+		return err
+	}
+	defer attached.Close()
+	for {
+		dev, err := xenbus.OpenFront(ctx, f.dom.Store, f.dom.ID)
+		if err == nil {
+			err = f.serve(ctx, dev, use)
+			dev.Close()
+		} else if errors.Is(err, xenbus.ErrDetached) {
+			f.opt.Log.Info("not attached: waiting for the toolstack", "try", fmt.Sprintf("xvsock attach %v", f.dom.ID))
+			select {
+			case <-attached.Changed():
+			case <-ctx.Done():
+			case <-f.dom.Store.Done():
+			}
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if f.dom.Store.Err() != nil {
+			return fmt.Errorf("serve the front link: %w", f.dom.Store.Err())
+		}
+	}
+}
+
+// serve serves one attachment.
+func (f *Front) serve(ctx context.Context, dev *xenbus.Device, use Use) error {
+	h := &half{
+		dom: f.dom, opt: f.opt, dev: dev,
+		form:  func(ctx context.Context) (*Link, error) { return f.form(ctx, dev) },
+		stays: func(s xenbus.State) bool { return s == xenbus.Connected },
+	}
+	return h.serve(ctx, use)
+}
+
+// form is one handshake. Until the backend waits for us nothing is held but
+// watches, so that part has no time limit.
+func (f *Front) form(ctx context.Context, dev *xenbus.Device) (*Link, error) {
+	if err := dev.Switch(ctx, xenbus.Initialising); err != nil {
+		return nil, err
+	}
+	if _, err := dev.Await(ctx, func(s xenbus.State) bool { return s == xenbus.InitWait }); err != nil {
+		return nil, err
+	}
+	offered, err := dev.Read(ctx, "versions")
+	if err != nil {
+		return nil, err
+	}
+	if !offers(offered[0], Version) {
+		return nil, fmt.Errorf("backend offers versions %.32q, this frontend speaks %s", offered[0], Version)
+	}
+	o, err := f.offer(dev.Peer())
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, formTimeout, errors.New("backend did not connect in time"))
+	defer cancel()
+	l, err := f.connect(ctx, dev, o)
+	if err != nil {
+		f.opt.Ledger.Charge(dev.Peer(), o.count())
+		return nil, errors.Join(err, o.release())
+	}
+	return l, nil
+}
+
+// offer is what a frontend grants and allocates for its backend.
+type offer struct {
+	generation uint64
+	header     grant.Pages // read-only
+	from       grant.Pages // from-front, read-only
+	to         grant.Pages // to-front, which the backend copies into
+	fromEvents evtchn.Channel
+	toEvents   evtchn.Channel
+}
+
+// offer allocates everything for a link to backend, or nothing.
+func (f *Front) offer(backend xen.DomID) (_ *offer, err error) {
+	o := &offer{generation: newGeneration()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, o.release())
+		}
+	}()
+	n := f.opt.RingSize / xen.PageSize
+	if o.header, err = f.dom.Grants.Share(backend, 1, grant.ReadOnly); err != nil {
+		return nil, fmt.Errorf("grant header page: %w", err)
+	}
+	if o.from, err = f.dom.Grants.Share(backend, n, grant.ReadOnly); err != nil {
+		return nil, fmt.Errorf("grant from-front ring: %w", err)
+	}
+	if o.to, err = f.dom.Grants.Share(backend, n, grant.Writable); err != nil {
+		return nil, fmt.Errorf("grant to-front ring: %w", err)
+	}
+	if o.fromEvents, err = f.dom.Events.Unbound(backend); err != nil {
+		return nil, fmt.Errorf("allocate event channel of from-front: %w", err)
+	}
+	if o.toEvents, err = f.dom.Events.Unbound(backend); err != nil {
+		return nil, fmt.Errorf("allocate event channel of to-front: %w", err)
+	}
+	if err = o.header.OnRevoke(ring.StateOffset, o.fromEvents.Port()); err != nil {
+		return nil, fmt.Errorf("arrange the death signal: %w", err)
+	}
+	return o, ring.Format(o.header.Bytes(), ring.Static{
+		Generation: o.generation,
+		TxSize:     f.opt.RingSize, TxRefs: refs(o.from.Refs()),
+		RxSize: f.opt.RingSize, RxRefs: refs(o.to.Refs()),
+	})
+}
+
+// pages and channels are those that were allocated so far.
+func (o *offer) pages() (all []grant.Pages) {
+	for _, p := range []grant.Pages{o.header, o.from, o.to} {
+		if p != nil {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+func (o *offer) channels() (all []evtchn.Channel) {
+	for _, c := range []evtchn.Channel{o.fromEvents, o.toEvents} {
+		if c != nil {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// count is the number of pages offered.
+func (o *offer) count() (n int) {
+	for _, p := range o.pages() {
+		n += len(p.Refs())
+	}
+	return n
+}
+
+// release takes the offer back.
+func (o *offer) release() error { return release(o.pages(), o.channels()) }
+
+// connect makes the offer and takes up what the backend answers.
+func (f *Front) connect(ctx context.Context, dev *xenbus.Device, o *offer) (*Link, error) {
+	if err := dev.Switch(ctx, xenbus.Initialised,
+		xenbus.Node{Name: "version", Value: Version},
+		xenbus.Node{Name: "header-ref", Value: decimal(o.header.Refs()[0])},
+		xenbus.Node{Name: "event-channel-from", Value: decimal(o.fromEvents.Port())},
+		xenbus.Node{Name: "event-channel-to", Value: decimal(o.toEvents.Port())},
+	); err != nil {
+		return nil, err
+	}
+	s, err := dev.Await(ctx, func(s xenbus.State) bool { return s != xenbus.InitWait })
+	if err != nil {
+		return nil, err
+	}
+	if s != xenbus.Connected {
+		return nil, fmt.Errorf("backend went to state %v instead of connecting", s)
+	}
+	peer, err := f.backendPages(ctx, dev, o.generation)
+	if err != nil {
+		return nil, err
+	}
+	end, err := ring.New(ring.Config{
+		Header: o.header.Bytes(),
+		TxSize: f.opt.RingSize, TxPages: o.from.Bytes(),
+		RxSize: f.opt.RingSize, RxPages: o.to.Bytes(),
+		Peer:     peer,
+		NotifyTx: o.fromEvents.Notify, NotifyRx: o.toEvents.Notify,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := dev.Switch(ctx, xenbus.Connected); err != nil {
+		return nil, err
+	}
+	l := &Link{
+		peer: dev.Peer(), generation: o.generation, size: f.opt.RingSize, poll: f.opt.Poll,
+		end: end, tx: o.fromEvents, rx: o.toEvents, pages: o.pages(),
+	}
+	return l.start(), nil
+}
+
+// backendPages reads where the backend's header is and checks that it belongs to
+// this link.
+func (f *Front) backendPages(ctx context.Context, dev *xenbus.Device, generation uint64) (*peerPages, error) {
+	v, err := dev.Read(ctx, "header-ref")
+	if err != nil {
+		return nil, err
+	}
+	ref, err := xenstore.ParseUint(v[0], math.MaxUint32)
+	if err != nil {
+		return nil, fmt.Errorf("header-ref: %w", err)
+	}
+	peer := &peerPages{grants: f.dom.Grants, domain: dev.Peer(), header: grant.Ref(ref)}
+	s, err := peer.fetchHeader()
+	if err != nil {
+		return nil, fmt.Errorf("read backend's header: %w", err)
+	}
+	if s.Generation != generation {
+		return nil, errors.New("backend's header belongs to another link")
+	}
+	if s.TxSize != 0 || s.RxSize != 0 {
+		return nil, fmt.Errorf("backend's header names rings of its own: %d and %d bytes", s.TxSize, s.RxSize)
+	}
+	return peer, nil
+}
+
+// newGeneration returns a random number that names one link.
+func newGeneration() uint64 {
+	var b [8]byte
+	rand.Read(b[:]) // never fails (crypto/rand)
+	return binary.LittleEndian.Uint64(b[:])
+}
+
+// decimal is how a number stands in a node.
+func decimal[T ~uint32](n T) string { return strconv.FormatUint(uint64(n), 10) }

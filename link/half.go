@@ -1,0 +1,177 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"xvsock/ring"
+	"xvsock/xenbus"
+)
+
+// Version is the version of the link protocol: of the nodes, the header page and
+// the frames. The backend offers a list of versions, the frontend picks one.
+const Version = "1"
+
+// DefaultRingSize is the size of each ring of a link in bytes.
+const DefaultRingSize = 64 << 10
+
+// formTimeout bounds the part of a handshake in which something is granted or
+// bound for the other side (rule R6).
+const formTimeout = 10 * time.Second
+
+// closeTimeout bounds the last words to xenstore of a half that stops.
+const closeTimeout = 2 * time.Second
+
+// Options say how links are made.
+type Options struct {
+	// RingSize is the size of each ring in bytes, a power of two from
+	// ring.MinSize to ring.MaxSize; 0 is DefaultRingSize. On a front link the
+	// frontend decides.
+	RingSize int
+	// Poll is how long a side looks at the rings before it sleeps; 0: not at
+	// all.
+	Poll time.Duration
+	// Ledger is the domain's; nil: one of its own.
+	Ledger *Ledger
+	// Log takes one line for each link that forms or ends; nil: none.
+	Log *slog.Logger
+}
+
+// withDefaults fills in what was left out.
+func (o Options) withDefaults() Options {
+	if o.RingSize == 0 {
+		o.RingSize = DefaultRingSize
+	}
+	if o.Ledger == nil {
+		o.Ledger = NewLedger()
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// Use runs what stands above a link. It returns once the link has ended and
+// nothing uses it any more; the link is closed then.
+type Use func(ctx context.Context, l *Link) error
+
+// half is one half of the device and how it makes its link: what Front and Back
+// share.
+type half struct {
+	dom  *Domain
+	opt  Options
+	dev  *xenbus.Device
+	form func(ctx context.Context) (*Link, error)
+	// stays says in which states of the other half the link stays up.
+	stays func(xenbus.State) bool
+}
+
+// serve makes the link again and again until the device is no more (an error that
+// wraps one of xenbus's), ctx ends, or xenstore fails.
+func (h *half) serve(ctx context.Context, use Use) error {
+	var p pace
+	for {
+		lived, err := h.once(ctx, use)
+		if over(ctx, err) || h.dom.Store.Err() != nil {
+			h.leave()
+			return err
+		}
+		wait := p.next(err, lived)
+		h.opt.Log.Info("link is down", "domain", h.dev.Peer(), "reason", err, "again_in", wait)
+		if err := pause(ctx, wait); err != nil {
+			h.leave()
+			return err
+		}
+	}
+}
+
+// over reports whether serve has nothing more to do after err.
+func over(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errors.Is(err, xenbus.ErrDetached) ||
+		errors.Is(err, xenbus.ErrMoved) || errors.Is(err, xenbus.ErrGone)
+}
+
+// once makes the link, lets use have it, and takes it down. It returns how long
+// the link was up and why it is not any more.
+func (h *half) once(ctx context.Context, use Use) (lived time.Duration, err error) {
+	wait, err := h.opt.Ledger.Admit(h.dev.Peer())
+	if err != nil {
+		return 0, err
+	}
+	if err := pause(ctx, wait); err != nil {
+		return 0, err
+	}
+	l, err := h.form(ctx)
+	if err != nil {
+		return 0, err
+	}
+	h.opt.Log.Info("link is up", "domain", l.Peer(), "ring", l.size)
+	return h.run(ctx, l, use)
+}
+
+// run lets use have l for as long as the other half stays.
+func (h *half) run(ctx context.Context, l *Link, use Use) (time.Duration, error) {
+	watch, stop := context.WithCancel(ctx)
+	gone := make(chan error, 1)
+	go func() {
+		s, err := h.dev.Await(watch, func(s xenbus.State) bool { return !h.stays(s) })
+		if err == nil {
+			err = fmt.Errorf("the other half went to state %v", s)
+		}
+		if ctx.Err() != nil {
+			l.End(Closed, nil)
+		} else {
+			l.End(Lost, err)
+		}
+		gone <- err
+	}()
+	err := use(ctx, l)
+	l.End(Lost, err) // no-op unless use came back early
+	err = l.Err()
+	lived := time.Since(l.formed)
+	stop()
+	if left := <-gone; over(ctx, left) {
+		err = left
+	}
+	h.opt.Ledger.Charge(l.Peer(), l.Pages())
+	if cerr := l.Close(); cerr != nil {
+		h.opt.Log.Warn("take link down", "domain", l.Peer(), "error", cerr)
+	}
+	return lived, err
+}
+
+// leave says in xenstore that this half is gone, if it still can.
+func (h *half) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	for _, s := range []xenbus.State{xenbus.Closing, xenbus.Closed} {
+		if h.dev.Switch(ctx, s) != nil {
+			return
+		}
+	}
+}
+
+// offers reports whether version stands in list, a list separated by commas.
+func offers(list, version string) bool {
+	for v := range strings.SplitSeq(list, ",") {
+		if v == version {
+			return true
+		}
+	}
+	return false
+}
+
+// refs turns grant references into what a header page holds.
+func refs[T ~uint32](in []T) []uint32 {
+	out := make([]uint32, len(in))
+	for i, r := range in {
+		out[i] = uint32(r)
+	}
+	return out
+}
+
+var _ ring.Copier = (*peerPages)(nil)

@@ -1,0 +1,101 @@
+package link
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"xvsock/xen"
+)
+
+// What a peer may cost us by taking links down and up again (design, section 4).
+// It may have mapped every page of every link and keep the mappings: the kernel
+// then cannot free those pages, and does not tell.
+const (
+	heldFor  = 120 * time.Second // a torn-down link's pages count for so long
+	heldCap  = 512               // pages; a peer above it gets no new link
+	remakeIn = 5 * time.Second   // a link may be made again once in so long
+	remakes  = 5                 // after so many at once
+)
+
+// ErrHeld says that a peer may still hold too many pages of links that were torn
+// down, so that no new link to it is made for now.
+var ErrHeld = errors.New("too many pages of ended links may still be held by this domain")
+
+// Ledger bounds, for each peer, the pages that it may still hold of links that
+// are gone, and how often links to it are made. Its methods may be called by many
+// goroutines at once.
+type Ledger struct {
+	mu    sync.Mutex
+	peers map[xen.DomID]*account
+}
+
+// account is one peer's entry. It is dropped once it says nothing any more.
+type account struct {
+	held   []holding // oldest first
+	bucket *rate.Limiter
+}
+
+// holding is the pages of one torn-down link.
+type holding struct {
+	pages int
+	until time.Time
+}
+
+// NewLedger returns an empty Ledger.
+func NewLedger() *Ledger { return &Ledger{peers: make(map[xen.DomID]*account)} }
+
+// Admit asks whether a link to peer may be made now. It returns how long to wait
+// before making it, having counted the attempt, or an error that wraps ErrHeld.
+func (g *Ledger) Admit(peer xen.DomID) (time.Duration, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.prune(time.Now())
+	a := g.account(peer)
+	held := 0
+	for _, h := range a.held {
+		held += h.pages
+	}
+	if held > heldCap {
+		return 0, fmt.Errorf("domain %v: %w (%d pages, %v at most)", peer, ErrHeld, held, heldCap)
+	}
+	return a.bucket.Reserve().Delay(), nil
+}
+
+// Charge counts the pages of a link that was torn down against peer.
+func (g *Ledger) Charge(peer xen.DomID, pages int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := time.Now()
+	g.prune(now)
+	a := g.account(peer)
+	a.held = append(a.held, holding{pages: pages, until: now.Add(heldFor)})
+}
+
+// account returns peer's account.
+func (g *Ledger) account(peer xen.DomID) *account {
+	a := g.peers[peer]
+	if a == nil {
+		a = &account{bucket: rate.NewLimiter(rate.Every(remakeIn), remakes)}
+		g.peers[peer] = a
+	}
+	return a
+}
+
+// prune drops what has run out. The bucket bounds how many holdings an account
+// can have: a handful of links in heldFor.
+func (g *Ledger) prune(now time.Time) {
+	for id, a := range g.peers {
+		n := 0
+		for n < len(a.held) && !now.Before(a.held[n].until) {
+			n++
+		}
+		a.held = a.held[n:]
+		if len(a.held) == 0 && a.bucket.TokensAt(now) >= remakes {
+			delete(g.peers, id)
+		}
+	}
+}

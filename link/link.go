@@ -1,0 +1,197 @@
+// Package link joins this domain to one other domain: two byte rings in granted
+// pages, an event channel for each, and the rules for how that begins, how each
+// side knows that the other lives, and how it ends.
+//
+// Front and Back form the front link, the one between a frontend and its
+// backend, by the xenbus handshake, again and again for as long as the toolstack
+// leaves the device in place. A Link is one such bond while it lasts; above it
+// package mux runs connections.
+//
+// A link ends in one of four ways, see Cause. Ending it never needs the other
+// side: our state byte goes to 0, the other side gets an event, our pages are
+// revoked, our ports unbound.
+package link
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"xvsock/evtchn"
+	"xvsock/grant"
+	"xvsock/ring"
+	"xvsock/xen"
+	"xvsock/xenstore"
+)
+
+// Domain is the domain that a link starts from: its id and its devices. It holds
+// nothing; whoever opened the devices closes them.
+type Domain struct {
+	ID     xen.DomID
+	Grants grant.Device
+	Events evtchn.Binder
+	Store  *xenstore.Client
+}
+
+// Link is one link to one domain. Its methods follow mux.Transport, which says
+// which of them may be called at once.
+type Link struct {
+	peer       xen.DomID
+	generation uint64
+	size       int // of the smaller ring, bytes
+	formed     time.Time
+	poll       time.Duration
+
+	end    *ring.End
+	tx, rx evtchn.Channel // of the ring that we write, of the ring that we read
+	pages  []grant.Pages  // ours, granted to peer
+
+	wake  chan struct{}
+	timer *time.Timer // of Wait; the receive side's
+	sleep atomic.Uint64
+
+	mu   sync.Mutex
+	err  *Error        // why the link has ended; nil while it is up
+	done chan struct{} // closed with err
+
+	closed sync.Once
+}
+
+// start fills in what every link needs once its rings and channels stand.
+func (l *Link) start() *Link {
+	l.formed = time.Now()
+	l.wake = make(chan struct{}, 1)
+	l.done = make(chan struct{})
+	l.timer = time.NewTimer(time.Hour)
+	l.timer.Stop()
+	return l
+}
+
+// Peer is the domain at the other end.
+func (l *Link) Peer() xen.DomID { return l.peer }
+
+// Generation is the random number that tells this link from earlier and later
+// ones between the same two domains.
+func (l *Link) Generation() uint64 { return l.generation }
+
+// Pages is the number of pages that this side has granted for the link.
+func (l *Link) Pages() int {
+	n := 0
+	for _, p := range l.pages {
+		n += len(p.Refs())
+	}
+	return n
+}
+
+// Wakeups counts how often this side slept and was woken.
+func (l *Link) Wakeups() uint64 { return l.sleep.Load() }
+
+// maxPayload is the most that a frame carries, whatever the ring (design,
+// section 5).
+const maxPayload = 64 << 10
+
+// MaxPayload is the largest payload of a frame: a quarter of the ring, so that
+// four connections can have data in it at once.
+func (l *Link) MaxPayload() int { return min(maxPayload, l.size/4) }
+
+// Peek shows what the other side has sent; see ring.End.Peek.
+func (l *Link) Peek(min int) (a, b []byte, err error) {
+	if a, b, err = l.end.Peek(min); err != nil {
+		return nil, nil, l.fail(err)
+	}
+	return a, b, nil
+}
+
+// Discard gives n peeked bytes back.
+func (l *Link) Discard(n int) { l.end.Discard(n) }
+
+// Reserve returns room for n bytes, or nil.
+func (l *Link) Reserve(n int) (a, b []byte) { return l.end.Reserve(n) }
+
+// Commit publishes what was written into the reserved room.
+func (l *Link) Commit(n int) error {
+	if err := l.end.Commit(n); err != nil {
+		return l.fail(err)
+	}
+	return nil
+}
+
+// Want asks for an event once n bytes are free.
+func (l *Link) Want(n int) { l.end.Want(n) }
+
+// Flush sends the events that are due.
+func (l *Link) Flush() error {
+	if err := l.end.Flush(); err != nil {
+		return l.fail(err)
+	}
+	return nil
+}
+
+// Wake makes the current Wait, or the next, return.
+func (l *Link) Wake() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Done is closed when the link has ended.
+func (l *Link) Done() <-chan struct{} { return l.done }
+
+// Err says why the link has ended, as an *Error; nil while it is up.
+func (l *Link) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil {
+		return nil
+	}
+	return l.err
+}
+
+// End ends the link for the given cause and wakes who waits on it. The first
+// cause stays. What the link holds is given back by Close.
+func (l *Link) End(cause Cause, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil {
+		return
+	}
+	l.err = &Error{Cause: cause, Peer: l.peer, Err: err}
+	close(l.done)
+}
+
+// fail ends the link for what ring, grant or event channel reported, and returns
+// why it has ended, which may be something earlier.
+func (l *Link) fail(err error) error {
+	l.End(causeOf(err), err)
+	return l.Err()
+}
+
+// Close gives everything back that this side holds for the link, and ends it if
+// it is still up. It is called once nobody uses the rings any more; a second
+// call does nothing. It does not wait for the other side, which sees its state
+// byte, gets an event, and finds our pages revoked.
+func (l *Link) Close() error {
+	var errs []error
+	l.closed.Do(func() {
+		l.End(Closed, nil)
+		l.end.Close()
+		errs = append(errs, l.tx.Notify(), l.rx.Notify())
+		errs = append(errs, release(l.pages, []evtchn.Channel{l.tx, l.rx}))
+	})
+	return errors.Join(errs...)
+}
+
+// release revokes pages and then unbinds channels: in this order, since a grant
+// whose end sends an event holds on to the port.
+func release(pages []grant.Pages, channels []evtchn.Channel) error {
+	var errs []error
+	for _, p := range pages {
+		errs = append(errs, p.Revoke())
+	}
+	for _, c := range channels {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,88 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"xvsock/link"
+	"xvsock/vsock"
+)
+
+// Errors that end a front link because of what happens on its port 1.
+var (
+	errSecond   = errors.New("a second connection to port 1")
+	errEnded    = errors.New("the connection to port 1 has ended")
+	errMessage  = errors.New("a message on port 1 that this version does not know")
+	errNotFront = errors.New("not a frontend of this backend")
+)
+
+// acceptPort1 takes the connection that each frontend opens to the manager when
+// its link is up. It carries nothing yet; its life is the front link's (design,
+// section 6, "Port 1").
+func (m *Manager) acceptPort1(ctx context.Context, l *vsock.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		conn := c.(*vsock.Conn)
+		front, err := m.hold(conn)
+		if err != nil {
+			m.log.Warn("port 1", "domain", conn.Peer(), "error", err)
+			if front != nil {
+				front.End(link.Broken, err)
+			}
+			conn.Close()
+			continue
+		}
+		m.tasks.Go(func() { watchPort1(ctx, conn, front) })
+	}
+}
+
+// hold notes c as the connection of its frontend to port 1, and returns the
+// frontend's link, also with the error that there is a connection already.
+func (m *Manager) hold(c *vsock.Conn) (*link.Link, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.frontends[c.Peer()]
+	switch {
+	case f == nil || f.link == nil:
+		return nil, errNotFront
+	case f.port1 != nil:
+		return f.link, errSecond
+	}
+	f.port1 = c
+	return f.link, nil
+}
+
+// watchPort1 ends the link with the connection, and at the first byte that comes
+// on it.
+func watchPort1(ctx context.Context, c *vsock.Conn, front *link.Link) {
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer stop()
+	defer c.Close()
+	n, err := c.Read(make([]byte, 1))
+	if n > 0 {
+		front.End(link.Broken, errMessage)
+		return
+	}
+	front.End(link.Lost, fmt.Errorf("%w: %w", errEnded, err))
+}
+
+// Join is the frontend's side of port 1: it opens the connection to the manager
+// over the front link l, and ends l when the connection ends. It returns once
+// the connection stands or could not be made; in the second case l ends too.
+func Join(ctx context.Context, stack *vsock.Stack, l *link.Link) error {
+	c, err := stack.DialPrivileged(ctx, vsock.Addr{CID: vsock.CIDBackend, Port: vsock.PortManager})
+	if err != nil {
+		l.End(link.Lost, fmt.Errorf("connect to the manager: %w", err))
+		return err
+	}
+	go func() {
+		defer c.Close()
+		_, err := c.Read(make([]byte, 1))
+		l.End(link.Lost, fmt.Errorf("%w: %w", errEnded, err))
+	}()
+	return nil
+}

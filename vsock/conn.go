@@ -1,0 +1,84 @@
+package vsock
+
+import (
+	"net"
+	"time"
+
+	"xvsock/mux"
+	"xvsock/xen"
+)
+
+// Conn is a connection between two ports. It implements net.Conn, and half-close
+// by CloseRead and CloseWrite. Its methods may be called by many goroutines at
+// once.
+type Conn struct {
+	c             *mux.Conn
+	local, remote Addr
+}
+
+var _ interface {
+	net.Conn
+	CloseRead() error
+	CloseWrite() error
+} = (*Conn)(nil)
+
+// newConn gives addresses to a connection of the link between self and peer.
+func newConn(c *mux.Conn, self, peer xen.DomID) *Conn {
+	return &Conn{
+		c:      c,
+		local:  Addr{CID: uint32(self), Port: c.LocalPort()},
+		remote: Addr{CID: uint32(peer), Port: c.RemotePort()},
+	}
+}
+
+// Peer is the domain at the other end: the one whose link the connection came
+// over, whatever its bytes claim (rule R8).
+func (c *Conn) Peer() xen.DomID { return xen.DomID(c.remote.CID) }
+
+// LocalAddr returns this end's address, an Addr.
+func (c *Conn) LocalAddr() net.Addr { return c.local }
+
+// RemoteAddr returns the other end's address, an Addr.
+func (c *Conn) RemoteAddr() net.Addr { return c.remote }
+
+// Read implements net.Conn. It returns io.EOF after the other end has closed its
+// sending side and everything was read, ECONNRESET when the connection or its
+// link was lost.
+func (c *Conn) Read(b []byte) (int, error) {
+	n, err := c.c.Read(b)
+	return n, c.wrap(opRead, err)
+}
+
+// Write implements net.Conn. It returns once all of b lies in the ring.
+func (c *Conn) Write(b []byte) (int, error) {
+	n, err := c.c.Write(b)
+	return n, c.wrap(opWrite, err)
+}
+
+// Close ends the connection and unblocks Read and Write. What was written is
+// still delivered.
+func (c *Conn) Close() error { return c.wrap(opClose, c.c.Close()) }
+
+// CloseRead says that no more is read; what still comes is dropped.
+func (c *Conn) CloseRead() error { return c.wrap(opClose, c.c.CloseRead()) }
+
+// CloseWrite says that no more is written: the other end reads io.EOF after what
+// was.
+func (c *Conn) CloseWrite() error { return c.wrap(opClose, c.c.CloseWrite()) }
+
+// SetDeadline sets both deadlines.
+func (c *Conn) SetDeadline(t time.Time) error { return c.wrap(opSet, c.c.SetDeadline(t)) }
+
+// SetReadDeadline sets the deadline of Read; the zero time takes it away.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.wrap(opSet, c.c.SetReadDeadline(t)) }
+
+// SetWriteDeadline sets the deadline of Write; the zero time takes it away.
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.wrap(opSet, c.c.SetWriteDeadline(t)) }
+
+// wrap is opError with the connection's addresses.
+func (c *Conn) wrap(op string, err error) error {
+	if err == nil {
+		return nil // without making interfaces of the addresses
+	}
+	return opError(op, err, c.local, c.remote)
+}
