@@ -3,6 +3,8 @@ package daemon
 import (
 	"context"
 
+	"golang.org/x/sync/errgroup"
+
 	"xvsock/link"
 	"xvsock/manager"
 	"xvsock/services"
@@ -24,8 +26,10 @@ func Backend(ctx context.Context, cfg Config) error {
 		Up: b.up, Down: b.down,
 	})
 	return d.run(ctx, host, callerOf(b.who), d.control(b.names, b.manager), func(ctx context.Context) error {
-		go b.mirror(ctx)
-		return b.manager.Run(ctx)
+		group, ctx := errgroup.WithContext(ctx)
+		group.Go(func() error { return b.mirror(ctx) })
+		group.Go(func() error { return b.manager.Run(ctx) })
+		return group.Wait()
 	})
 }
 
@@ -71,21 +75,29 @@ func (b *backend) down(who manager.Identity, l *link.Link) {
 }
 
 // mirror keeps the backend's own services in the host's directory.
-func (b *backend) mirror(ctx context.Context) {
+func (b *backend) mirror(ctx context.Context) error {
 	self := b.self()
 	if err := b.host.Join(self); err != nil {
-		b.log.Warn("directory", "error", err)
-		return
+		return err
 	}
-	for {
-		entries, revision := b.registry.List()
-		for _, e := range entries {
-			if err := b.host.Register(self, e); err != nil {
-				b.log.Warn("directory", "service", e.Name, "error", err)
-			}
-		}
-		if _, _, err := b.registry.Next(ctx, revision, 1); err != nil && ctx.Err() != nil {
-			return
-		}
-	}
+	return discovery.Publish(ctx, b.registry, func(context.Context) (discovery.Registrar, error) {
+		return local{b.host, self}, nil
+	})
 }
+
+// local registers the backend's own services without a connection.
+type local struct {
+	host *discovery.HostDirectory
+	self services.Caller
+}
+
+// Register implements discovery.Registrar.
+func (l local) Register(_ context.Context, e services.Entry) error { return l.host.Register(l.self, e) }
+
+// Unregister implements discovery.Registrar.
+func (l local) Unregister(_ context.Context, name string) error {
+	return l.host.Unregister(l.self, name)
+}
+
+// Close implements discovery.Registrar.
+func (local) Close() error { return nil }

@@ -111,8 +111,20 @@ type PingReply struct {
 // queryTimeout bounds what the control socket asks of another domain.
 const queryTimeout = 10 * time.Second
 
-// names resolves what a person calls a domain to a CID.
-type names func(spec string) (cid uint32, err error)
+// maxHostRecords is the most services that the host's directory may answer with.
+const maxHostRecords = 1 << 16
+
+// target is a domain that a person named.
+type target struct {
+	cid uint32
+	// owner is who answers there as far as this daemon knows; what the domain
+	// says of itself does not count. It is nil for the backend, which answers
+	// for the whole host.
+	owner *services.Caller
+}
+
+// names resolves what a person calls a domain.
+type names func(spec string) (target, error)
 
 // control returns the handler of the control socket. m is nil for a frontend.
 func (d *daemon) control(names names, m *manager.Manager) varlink.Handler {
@@ -201,15 +213,19 @@ func (c *control) ask(ctx context.Context, domain string, query func(context.Con
 	if domain == "" {
 		domain = "@backend"
 	}
-	cid, err := c.names(domain)
+	to, err := c.names(domain)
 	if err != nil {
 		return err
 	}
-	conn, err := c.stack.DialPrivileged(ctx, vsock.Addr{CID: cid, Port: services.PortDiscovery})
+	conn, err := c.stack.DialPrivileged(ctx, vsock.Addr{CID: to.cid, Port: services.PortDiscovery})
 	if err != nil {
 		return failed(fmt.Errorf("discovery of %q: %w", domain, err))
 	}
-	client := discovery.NewClient(conn)
+	config := discovery.ClientConfig{Owner: to.owner}
+	if to.owner == nil {
+		config.MaxRecords = maxHostRecords
+	}
+	client := discovery.NewClient(conn, config)
 	defer client.Close()
 	return failed(query(ctx, client))
 }
@@ -232,24 +248,25 @@ func message(kind *varlink.Error, err error) error {
 }
 
 // frontNames resolves in a frontend, which knows no names but its own.
-func (d *daemon) frontNames(spec string) (uint32, error) {
+func (d *daemon) frontNames(spec string) (target, error) {
 	switch spec {
 	case "@backend":
-		return vsock.CIDBackend, nil
+		return target{cid: vsock.CIDBackend}, nil
 	case "self":
-		return vsock.CIDSelf, nil
+		return target{cid: vsock.CIDSelf, owner: &services.Caller{CID: uint32(d.cfg.Domain.ID), Name: d.cfg.Name}}, nil
 	}
 	if id, err := xen.ParseDomID(spec); err == nil {
-		return uint32(id), nil
+		return target{cid: uint32(id), owner: &services.Caller{CID: uint32(id)}}, nil
 	}
-	return 0, message(ErrUnknownDomain, fmt.Errorf(
-		"%w: %.64q (a frontend knows ids, self and @backend; names are known in the backend's domain)", toolstack.ErrNoDomain, spec))
+	return target{}, message(ErrUnknownDomain, fmt.Errorf(
+		"%w: %.64q (a frontend knows ids, self and @backend; names are known in the backend's domain)",
+		toolstack.ErrNoDomain, spec))
 }
 
 // names resolves in the backend, by what the toolstack wrote of its frontends.
-func (b *backend) names(spec string) (uint32, error) {
+func (b *backend) names(spec string) (target, error) {
 	if spec == "self" || spec == "@backend" {
-		return vsock.CIDSelf, nil
+		return target{cid: vsock.CIDSelf}, nil
 	}
 	all := []toolstack.Domain{{ID: b.cfg.Domain.ID, Name: b.cfg.Name}}
 	for _, f := range b.manager.Frontends() {
@@ -258,9 +275,11 @@ func (b *backend) names(spec string) (uint32, error) {
 	d, err := toolstack.Pick(all, spec)
 	switch {
 	case errors.Is(err, toolstack.ErrAmbiguous):
-		return 0, message(ErrAmbiguousDomain, err)
+		return target{}, message(ErrAmbiguousDomain, err)
 	case err != nil:
-		return 0, message(ErrUnknownDomain, fmt.Errorf("%w, or is not attached to this backend", err))
+		return target{}, message(ErrUnknownDomain, fmt.Errorf("%w, or is not attached to this backend", err))
+	case d.ID == b.cfg.Domain.ID:
+		return target{cid: vsock.CIDSelf}, nil
 	}
-	return uint32(d.ID), nil
+	return target{cid: uint32(d.ID), owner: &services.Caller{CID: uint32(d.ID), Name: d.Name, UUID: d.UUID}}, nil
 }

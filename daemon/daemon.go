@@ -15,10 +15,12 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"xvsock/link"
 	"xvsock/services"
 	"xvsock/services/discovery"
+	"xvsock/services/echo"
 	"xvsock/services/varlink"
 	"xvsock/vsock"
 	"xvsock/xen"
@@ -33,7 +35,8 @@ type Config struct {
 	Version string
 	// Services are what the domain offers beside discovery.
 	Services []Offer
-	// Memory bounds what connections may hold unread, in bytes; 0 is 8 MiB.
+	// Memory bounds what connections may hold unread, in bytes; 0 is an eighth
+	// of the domain's memory, and it is never less than 8 MiB.
 	Memory int64
 	Link   link.Options
 	// Control is where the control socket listens; nil: none.
@@ -43,10 +46,22 @@ type Config struct {
 	Log   *slog.Logger // nil: none
 }
 
-// Offer is a service that the domain runs.
+// Offer is a service that the domain runs. New makes it; identify tells who is at
+// the other end of a connection.
 type Offer struct {
-	Info    services.Info
-	Service services.Service
+	Info services.Info
+	New  func(identify services.Identify, log *slog.Logger) services.Service
+}
+
+// Builtin returns the services that the binary has in it, beside discovery, which
+// every daemon runs.
+func Builtin() []Offer {
+	return []Offer{{
+		Info: services.Info{Name: services.WellKnown(services.PortEcho), Port: services.PortEcho},
+		New: func(identify services.Identify, log *slog.Logger) services.Service {
+			return echo.NewServer(echo.Config{Identify: identify, Log: log})
+		},
+	}}
 }
 
 // daemon is what a frontend's and a backend's daemon have in common.
@@ -69,6 +84,9 @@ func newDaemon(cfg Config, backend bool) *daemon {
 	if cfg.Link.Ledger == nil {
 		cfg.Link.Ledger = link.NewLedger()
 	}
+	if cfg.Memory == 0 {
+		cfg.Memory = systemMemory() / 8
+	}
 	cfg.Link.Log = cfg.Log
 	return &daemon{
 		cfg: cfg, log: cfg.Log, started: time.Now(), registry: services.NewRegistry(),
@@ -84,12 +102,14 @@ func (d *daemon) run(ctx context.Context, dir discovery.Directory, identify serv
 		Registry: d.registry, Log: d.log,
 		Listen: func(port uint32) (net.Listener, error) { return d.stack.Listen(port) },
 	})
-	server := discovery.NewServer(discovery.Config{
+	port2 := services.Info{Name: services.WellKnown(services.PortDiscovery), Port: services.PortDiscovery}
+	if err := sup.Add(port2, discovery.NewServer(discovery.Config{
 		Directory: dir, Identify: identify, Info: d.info(), Log: d.log,
-	})
-	all := append([]Offer{{services.Info{Name: "discovery", Port: services.PortDiscovery}, server}}, d.cfg.Services...)
-	for _, o := range all {
-		if err := sup.Add(o.Info, o.Service); err != nil {
+	})); err != nil {
+		return fmt.Errorf("service %s: %w", port2.Name, err)
+	}
+	for _, o := range d.cfg.Services {
+		if err := sup.Add(o.Info, o.New(identify, d.log)); err != nil {
 			return fmt.Errorf("service %s: %w", o.Info.Name, err)
 		}
 	}
@@ -166,4 +186,14 @@ func (d *daemon) serveControl(ctx context.Context, l net.Listener, h varlink.Han
 		},
 	}
 	return acceptor.Serve(ctx, l)
+}
+
+// systemMemory is the memory of this domain in bytes, 0 if the kernel does not
+// say.
+func systemMemory() int64 {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return 0
+	}
+	return int64(info.Totalram) * int64(info.Unit)
 }

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"xvsock/link"
@@ -36,11 +35,8 @@ func (d *daemon) useFront(ctx context.Context, l *link.Link) error {
 	met := make(chan struct{})
 	go func() {
 		defer close(met)
-		if err := manager.Join(ctx, d.stack, l); err != nil {
-			return
-		}
-		if err := d.announce(ctx); err != nil && ctx.Err() == nil {
-			d.log.Warn("register with the backend's directory", "error", err)
+		if manager.Join(ctx, d.stack, l) == nil {
+			d.announce(ctx)
 		}
 	}()
 	err := d.stack.Serve(l, true)
@@ -54,54 +50,23 @@ func (d *daemon) useFront(ctx context.Context, l *link.Link) error {
 const announceRetry = 5 * time.Second
 
 // announce keeps the backend's directory up to date with the registry, until ctx
-// ends.
-func (d *daemon) announce(ctx context.Context) error {
-	told := make(map[string]services.Entry)
-	for {
-		entries, revision := d.registry.List()
-		if err := d.tell(ctx, entries, told); err != nil {
-			d.log.Warn("register with the backend's directory", "error", err, "again_in", announceRetry)
-			select {
-			case <-time.After(announceRetry):
-				continue
-			case <-ctx.Done():
-				return ctx.Err()
+// ends: over connections from ports that only the domain's root may use.
+func (d *daemon) announce(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := discovery.Publish(ctx, d.registry, func(ctx context.Context) (discovery.Registrar, error) {
+			conn, err := d.stack.DialPrivileged(ctx, vsock.Addr{CID: vsock.CIDBackend, Port: services.PortDiscovery})
+			if err != nil {
+				return nil, err
 			}
+			return discovery.NewClient(conn, discovery.ClientConfig{}), nil
+		})
+		if err == nil {
+			return
 		}
-		if _, _, err := d.registry.Next(ctx, revision, 1); err != nil && ctx.Err() != nil {
-			return ctx.Err()
+		d.log.Warn("register with the backend's directory", "error", err, "again_in", announceRetry)
+		select {
+		case <-time.After(announceRetry):
+		case <-ctx.Done():
 		}
 	}
-}
-
-// tell registers what is new in entries and takes back what is gone, over one
-// connection from a port that only the domain's root may use.
-func (d *daemon) tell(ctx context.Context, entries []services.Entry, told map[string]services.Entry) error {
-	conn, err := d.stack.DialPrivileged(ctx, vsock.Addr{CID: vsock.CIDBackend, Port: services.PortDiscovery})
-	if err != nil {
-		return err
-	}
-	client := discovery.NewClient(conn)
-	defer client.Close()
-	gone := make(map[string]bool, len(told))
-	for name := range told {
-		gone[name] = true
-	}
-	for _, e := range entries {
-		delete(gone, e.Name)
-		if was, ok := told[e.Name]; ok && was.Port == e.Port && was.State == e.State {
-			continue
-		}
-		if err := client.Register(ctx, e); err != nil {
-			return err
-		}
-		told[e.Name] = e
-	}
-	for name := range gone {
-		if err := client.Unregister(ctx, name); err != nil && !errors.Is(err, discovery.ErrServiceNotFound) {
-			return err
-		}
-		delete(told, name)
-	}
-	return nil
 }

@@ -26,12 +26,12 @@ func (c *control) ping(ctx context.Context, call *varlink.Call) (any, error) {
 	if args.Bytes < 1 || args.Bytes > maxPing {
 		return nil, varlink.Invalid("bytes")
 	}
-	cid, err := c.names(args.Domain)
+	to, err := c.names(args.Domain)
 	if err != nil {
 		return nil, err
 	}
 	start := time.Now()
-	if err := c.echo(ctx, cid, args.Bytes); err != nil {
+	if err := c.echo(ctx, to.cid, args.Bytes); err != nil {
 		return nil, failed(fmt.Errorf("echo of %q: %w", args.Domain, err))
 	}
 	return PingReply{Bytes: args.Bytes, Seconds: time.Since(start).Seconds()}, nil

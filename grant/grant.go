@@ -70,8 +70,9 @@ type Copier interface {
 	// returns nil only if every one of them is StatusOkay; otherwise the error
 	// wraps the first Status that is not, or the errno of the call itself, and
 	// local memory that was to be read into holds nothing that may be used.
-	// Sixteen segments cost one hypercall. A Copier may be used by many
-	// goroutines at once; the segments belong to the caller.
+	// Sixteen segments in a row that copy the same way cost one hypercall. A
+	// Copier may be used by many goroutines at once; the segments belong to the
+	// caller.
 	Copy(segs []Segment) error
 }
 

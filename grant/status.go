@@ -15,6 +15,9 @@ type Status int16
 
 // The codes that Xen 4.17 knows.
 const (
+	// StatusUnset is no code of Xen's: a Segment whose copy was not executed, or
+	// of which the kernel said nothing, carries it.
+	StatusUnset            Status = 1
 	StatusOkay             Status = 0
 	StatusGeneralError     Status = -1
 	StatusBadDomain        Status = -2
@@ -40,6 +43,8 @@ func (s Status) Gone() bool {
 // Error implements error.
 func (s Status) Error() string {
 	switch s {
+	case StatusUnset:
+		return "not copied"
 	case StatusOkay:
 		return "okay"
 	case StatusGeneralError:

@@ -54,7 +54,7 @@ func List(ctx context.Context, store *xenstore.Client) ([]Domain, error) {
 		if err != nil {
 			continue
 		}
-		d, err := describe(ctx, store, id)
+		d, err := Describe(ctx, store, id)
 		if err != nil {
 			return nil, fmt.Errorf("read domain %v: %w", id, err)
 		}
@@ -64,8 +64,9 @@ func List(ctx context.Context, store *xenstore.Client) ([]Domain, error) {
 	return all, nil
 }
 
-// describe reads what the toolstack wrote about a domain.
-func describe(ctx context.Context, store *xenstore.Client, id xen.DomID) (Domain, error) {
+// Describe reads what the toolstack wrote about a domain. A domain may ask it of
+// itself too.
+func Describe(ctx context.Context, store *xenstore.Client, id xen.DomID) (Domain, error) {
 	base := "/local/domain/" + id.String()
 	name, err := optional(store.Read(ctx, base+"/name"))
 	if err != nil {

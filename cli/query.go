@@ -1,0 +1,149 @@
+package cli
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"xvsock/daemon"
+	"xvsock/services/discovery"
+)
+
+// servicesCommand is `xvsock services`.
+func (a *app) servicesCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "services [DOMAIN]", Short: "List services: of the whole host, or as one domain answers", Args: cobra.MaximumNArgs(1),
+		Long: "Without DOMAIN, services asks the backend's directory, which knows what all domains\n" +
+			"have registered. With DOMAIN (name, uuid, id, @backend, self) it asks port 2 of\n" +
+			"that domain.",
+	}
+	output := outputFlag(c)
+	c.RunE = func(c *cobra.Command, args []string) error {
+		var in daemon.ServicesArgs
+		if len(args) == 1 {
+			in.Domain = args[0]
+		}
+		var out daemon.ServicesReply
+		if err := a.call(c.Context(), daemon.MethodServices, in, &out); err != nil {
+			return err
+		}
+		return printServices(c, *output, out.Services)
+	}
+	return c
+}
+
+// serviceJSON is a service as `-o json` prints it. The shape only ever grows.
+type serviceJSON struct {
+	Domain string            `json:"domain"`
+	UUID   string            `json:"uuid"`
+	Name   string            `json:"name"`
+	Port   uint32            `json:"port"`
+	State  string            `json:"state"`
+	CID    uint32            `json:"cid,omitempty"`
+	Txt    map[string]string `json:"txt,omitempty"`
+}
+
+// printServices prints a list of services.
+func printServices(c *cobra.Command, output string, records []discovery.Record) error {
+	list := make([]serviceJSON, 0, len(records))
+	var rows [][]string
+	for _, r := range records {
+		s := serviceJSON{Domain: r.Domain, UUID: r.UUID, Name: r.Name, Port: r.Port, State: string(r.State), CID: r.CID, Txt: r.Txt}
+		list = append(list, s)
+		rows = append(rows, []string{s.Domain, decimal(s.CID), s.Name, decimal(s.Port), s.State, s.UUID})
+	}
+	return print(c.OutOrStdout(), output, list, []string{"DOMAIN", "CID", "SERVICE", "PORT", "STATE", "UUID"}, rows)
+}
+
+// decimal is a number in a table.
+func decimal[T ~uint16 | ~uint32 | ~int](n T) string { return strconv.FormatInt(int64(n), 10) }
+
+// resolveCommand is `xvsock resolve`.
+func (a *app) resolveCommand() *cobra.Command {
+	var in daemon.ResolveArgs
+	c := &cobra.Command{
+		Use: "resolve NAME", Short: "Find the service of a name", Args: cobra.ExactArgs(1),
+	}
+	output := outputFlag(c)
+	c.Flags().StringVar(&in.Domain, "domain", "", "name or uuid of the domain, where several have the service")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		in.Name = args[0]
+		var out daemon.ResolveReply
+		if err := a.call(c.Context(), daemon.MethodResolve, in, &out); err != nil {
+			return err
+		}
+		return printServices(c, *output, []discovery.Record{out.Service})
+	}
+	return c
+}
+
+// statusCommand is `xvsock status`.
+func (a *app) statusCommand() *cobra.Command {
+	c := &cobra.Command{Use: "status", Short: "Say what the daemon of this domain is doing", Args: cobra.NoArgs}
+	output := outputFlag(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		var s daemon.Status
+		if err := a.call(c.Context(), daemon.MethodStatus, nil, &s); err != nil {
+			return err
+		}
+		up := 0
+		for _, l := range s.Links {
+			if l.Up {
+				up++
+			}
+		}
+		uptime := time.Duration(s.Uptime * float64(time.Second)).Truncate(time.Second).String()
+		return print(c.OutOrStdout(), *output, s, []string{"ROLE", "DOMAIN", "NAME", "LINKS UP", "UPTIME", "VERSION"},
+			[][]string{{s.Role, decimal(s.Domain), s.Name, fmt.Sprintf("%d of %d", up, len(s.Links)), uptime, s.Version}})
+	}
+	return c
+}
+
+// peersCommand is `xvsock peers`.
+func (a *app) peersCommand() *cobra.Command {
+	c := &cobra.Command{Use: "peers", Short: "List the links of this domain", Args: cobra.NoArgs}
+	output := outputFlag(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		var s daemon.Status
+		if err := a.call(c.Context(), daemon.MethodStatus, nil, &s); err != nil {
+			return err
+		}
+		var rows [][]string
+		for _, l := range s.Links {
+			state, role := "down", "frontend"
+			if l.Up {
+				state = "up"
+			}
+			if l.Backend {
+				role = "backend"
+			}
+			rows = append(rows, []string{decimal(l.Domain), l.Name, role, state, decimal(l.Connections), decimal(l.Pages), l.UUID})
+		}
+		return print(c.OutOrStdout(), *output, s.Links,
+			[]string{"DOMAIN", "NAME", "ROLE", "LINK", "CONNECTIONS", "PAGES", "UUID"}, rows)
+	}
+	return c
+}
+
+// pingCommand is `xvsock ping`.
+func (a *app) pingCommand() *cobra.Command {
+	var in daemon.PingArgs
+	c := &cobra.Command{
+		Use: "ping DOMAIN", Short: "Move bytes through a domain's echo service and compare them", Args: cobra.ExactArgs(1),
+	}
+	output := outputFlag(c)
+	c.Flags().Int64Var(&in.Bytes, "bytes", 64, "how many bytes")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		in.Domain = args[0]
+		var out daemon.PingReply
+		if err := a.call(c.Context(), daemon.MethodPing, in, &out); err != nil {
+			return err
+		}
+		took := time.Duration(out.Seconds * float64(time.Second)).Round(time.Microsecond)
+		return print(c.OutOrStdout(), *output, out, []string{"DOMAIN", "BYTES", "TIME"},
+			[][]string{{in.Domain, strconv.FormatInt(out.Bytes, 10), took.String()}})
+	}
+	return c
+}

@@ -1,0 +1,93 @@
+package image
+
+import (
+	"bytes"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// maxModinfo bounds the .modinfo section that is looked at: the largest of
+// Linux 6.1 (amdgpu's, full of firmware names) has some 100 KiB.
+const maxModinfo = 4 << 20
+
+// errNoModinfo says that a file is not a kernel module.
+var errNoModinfo = errors.New("no .modinfo section: not a kernel module")
+
+// modinfo is what a module says about itself (the .modinfo section that
+// MODULE_INFO and modpost fill).
+type modinfo struct {
+	// name is the module's name as /proc/modules shows it; modules built
+	// before Linux 4.14 do not carry it.
+	name string
+	// release is the first word of vermagic: the kernel it was built for.
+	release string
+	// depends names the modules it needs, without what is built in.
+	depends []string
+}
+
+// readModinfo reads the .modinfo section of the ELF object r.
+func readModinfo(r io.ReaderAt) (modinfo, error) {
+	f, err := elf.NewFile(r)
+	if err != nil {
+		return modinfo{}, fmt.Errorf("read ELF: %w", err)
+	}
+	section := f.Section(".modinfo")
+	if section == nil || section.Type == elf.SHT_NOBITS {
+		return modinfo{}, errNoModinfo
+	}
+	if section.Size > maxModinfo {
+		return modinfo{}, fmt.Errorf("read .modinfo: %d bytes are too many", section.Size)
+	}
+	data, err := section.Data()
+	if err != nil {
+		return modinfo{}, fmt.Errorf("read .modinfo: %w", err)
+	}
+	return parseModinfo(data)
+}
+
+// parseModinfo reads key=value records, each ended by NUL. Keys it does not
+// know are passed over: modules carry aliases, parameters and signatures.
+func parseModinfo(data []byte) (modinfo, error) {
+	var m modinfo
+	for record := range bytes.SplitSeq(data, []byte{0}) {
+		key, value, ok := strings.Cut(string(record), "=")
+		if !ok {
+			continue
+		}
+		switch key {
+		case "name":
+			m.name = value
+		case "vermagic":
+			m.release, _, _ = strings.Cut(value, " ")
+		case "depends":
+			for name := range strings.SplitSeq(value, ",") {
+				if name == "" {
+					continue
+				}
+				if !isModuleName(name) {
+					return modinfo{}, fmt.Errorf("parse .modinfo: depends names %q, which is no module name", name)
+				}
+				m.depends = append(m.depends, name)
+			}
+		}
+	}
+	return m, nil
+}
+
+// isModuleName reports whether s can be the name of a module.
+func isModuleName(s string) bool {
+	for _, c := range []byte(s) {
+		letter := c|0x20 >= 'a' && c|0x20 <= 'z'
+		if !letter && (c < '0' || c > '9') && c != '_' && c != '-' && c != '.' {
+			return false
+		}
+	}
+	return s != "" && !strings.HasPrefix(s, ".")
+}
+
+// canonical is the form in which module names are compared: file names use
+// hyphens and underscores at will, the kernel knows underscores only.
+func canonical(name string) string { return strings.ReplaceAll(name, "-", "_") }

@@ -1,0 +1,261 @@
+package image
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+)
+
+// The errors of finding modules.
+var (
+	// ErrNoModule says that neither the directory nor the kernel has a module.
+	ErrNoModule = errors.New("no such module")
+	// ErrModuleCycle says that modules need each other in a circle.
+	ErrModuleCycle = errors.New("modules need each other in a circle")
+)
+
+// Module is one kernel module, decompressed.
+type Module struct {
+	// Name is the module's name with underscores, as /proc/modules shows it.
+	Name string
+	// Path is where the image has it, relative to lib/modules/VERSION: its
+	// path in the directory without a suffix of compression.
+	Path string
+	// Depends names all modules it needs, directly or not. Loading them from
+	// the last to the first works (the order of modules.dep).
+	Depends []string
+	// Data is the module itself.
+	Data []byte
+}
+
+// Modules is a directory of modules: lib/modules/VERSION.
+type Modules struct {
+	// Dir is the directory, symbolic links resolved.
+	Dir string
+	// Version is the kernel release that the directory is named after.
+	Version string
+
+	files   map[string]string   // canonical name -> path relative to Dir
+	listed  map[string][]string // path -> dependencies; nil without modules.dep
+	builtin map[string]bool     // canonical names
+}
+
+// OpenModules reads what dir, lib/modules/VERSION or a link to it, has: from
+// modules.dep if that is there (depmod writes it when a kernel package is
+// installed), else by walking the directory.
+func OpenModules(dir string) (*Modules, error) {
+	resolved, err := filepath.EvalSymlinks(dir)
+	if err == nil {
+		resolved, err = filepath.Abs(resolved)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open modules directory: %w", err)
+	}
+	m := &Modules{Dir: resolved, Version: filepath.Base(resolved)}
+	if info, err := os.Stat(resolved); err != nil || !info.IsDir() {
+		return nil, fmt.Errorf("open modules directory %s: not a directory; name lib/modules/VERSION", dir)
+	}
+	if err := m.readBuiltin(); err != nil {
+		return nil, fmt.Errorf("open modules directory %s: %w", dir, err)
+	}
+	if err := m.readIndex(); err != nil {
+		return nil, fmt.Errorf("open modules directory %s: %w", dir, err)
+	}
+	if len(m.files) == 0 && len(m.builtin) == 0 {
+		return nil, fmt.Errorf("open modules directory %s: no modules in it; name lib/modules/VERSION", dir)
+	}
+	return m, nil
+}
+
+func (m *Modules) readBuiltin() error {
+	data, err := os.ReadFile(filepath.Join(m.Dir, "modules.builtin"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // a kernel with nothing built in, or a directory put together by hand
+	}
+	if err != nil {
+		return err
+	}
+	m.builtin, err = parseModulesBuiltin(bytes.NewReader(data))
+	return err
+}
+
+func (m *Modules) readIndex() error {
+	m.files = make(map[string]string)
+	f, err := os.Open(filepath.Join(m.Dir, "modules.dep"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return m.walk()
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if m.listed, err = parseModulesDep(f); err != nil {
+		return err
+	}
+	for file := range m.listed {
+		m.addFile(file)
+	}
+	return nil
+}
+
+// walk finds the modules of a directory that depmod has not seen, as in a
+// kernel package that is unpacked and not installed.
+func (m *Modules) walk() error {
+	return filepath.WalkDir(m.Dir, func(p string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(m.Dir, p)
+		if err != nil {
+			return err
+		}
+		m.addFile(filepath.ToSlash(rel))
+		return nil
+	})
+}
+
+// addFile notes a module's file. Of two with one name the one under updates/
+// wins, as with depmod's default search order, else the first by path.
+func (m *Modules) addFile(file string) {
+	name := moduleNameOf(file)
+	if name == "" {
+		return
+	}
+	old, ok := m.files[name]
+	if !ok || rank(file) < rank(old) {
+		m.files[name] = file
+	}
+}
+
+func rank(file string) string {
+	if strings.HasPrefix(file, "updates/") {
+		return "0" + file
+	}
+	return "1" + file
+}
+
+// Builtin reports whether the kernel has the named module built in.
+func (m *Modules) Builtin(name string) bool { return m.builtin[canonical(name)] }
+
+// Resolve gives the named modules and all that they need in an order in which
+// they can be loaded, each once. Names that the kernel has built in are left
+// out.
+func (m *Modules) Resolve(names []string) ([]Module, error) {
+	r := resolver{from: m, done: make(map[string]*Module)}
+	for _, name := range names {
+		if err := r.add(canonical(name), nil); err != nil {
+			return nil, err
+		}
+	}
+	return r.order, nil
+}
+
+// resolver walks dependencies depth first; a module is appended after all
+// that it needs.
+type resolver struct {
+	from  *Modules
+	done  map[string]*Module
+	order []Module
+}
+
+// add appends the module name and what it needs. The path holds who needs it.
+func (r *resolver) add(name string, needers []string) error {
+	if _, ok := r.done[name]; ok || r.from.Builtin(name) {
+		return nil
+	}
+	for _, needer := range needers {
+		if needer == name {
+			return fmt.Errorf("%w: %s", ErrModuleCycle, strings.Join(append(needers, name), " needs "))
+		}
+	}
+	file, ok := r.from.files[name]
+	if !ok {
+		return r.missing(name, needers)
+	}
+	mod, direct, err := r.from.read(name, file)
+	if err != nil {
+		return err
+	}
+	needers = append(needers, name)
+	for _, need := range direct {
+		if err := r.add(canonical(need), needers); err != nil {
+			return err
+		}
+	}
+	mod.Depends = r.transitive(direct)
+	r.done[name] = &mod
+	r.order = append(r.order, mod)
+	return nil
+}
+
+func (r *resolver) missing(name string, needers []string) error {
+	by := ""
+	if len(needers) > 0 {
+		by = fmt.Sprintf(", which %s needs", needers[len(needers)-1])
+	}
+	return fmt.Errorf("module %s%s: %w in %s, neither as a file nor in modules.builtin; "+
+		"leave it out or take another kernel", name, by, ErrNoModule, r.from.Dir)
+}
+
+// transitive lists the direct dependencies and theirs so that each stands
+// before what it needs itself: reversed load order, as depmod writes it.
+func (r *resolver) transitive(direct []string) []string {
+	wanted := make(map[string]bool)
+	for _, need := range direct {
+		mod, ok := r.done[canonical(need)]
+		if !ok {
+			continue // built in
+		}
+		wanted[mod.Name] = true
+		for _, deeper := range mod.Depends {
+			wanted[deeper] = true
+		}
+	}
+	var list []string
+	for i := len(r.order) - 1; i >= 0; i-- {
+		if wanted[r.order[i].Name] {
+			list = append(list, r.order[i].Name)
+		}
+	}
+	return list
+}
+
+// read loads one module and gives the names of what it needs: from
+// modules.dep when there is one, else from the module itself.
+func (m *Modules) read(name, file string) (Module, []string, error) {
+	data, err := readModule(filepath.Join(m.Dir, filepath.FromSlash(file)))
+	if err != nil {
+		if m.listed != nil && errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w, though modules.dep lists it; run depmod -a %s", err, m.Version)
+		}
+		return Module{}, nil, fmt.Errorf("read module %s: %w", file, err)
+	}
+	info, err := readModinfo(bytes.NewReader(data))
+	if err != nil {
+		return Module{}, nil, fmt.Errorf("read module %s: %w", file, err)
+	}
+	if info.release != "" && info.release != m.Version {
+		return Module{}, nil, fmt.Errorf("module %s was built for kernel %s, but its directory is named %s; "+
+			"name the directory after its kernel", file, info.release, m.Version)
+	}
+	mod := Module{Name: name, Path: plainPath(file), Data: data}
+	if m.listed == nil {
+		return mod, info.depends, nil
+	}
+	var needs []string
+	for _, need := range m.listed[file] {
+		needs = append(needs, moduleNameOf(need))
+	}
+	return mod, needs, nil
+}
+
+// plainPath is file without its suffix of compression.
+func plainPath(file string) string {
+	name, _, _ := cutModuleSuffix(path.Base(file))
+	return path.Join(path.Dir(file), name+".ko")
+}

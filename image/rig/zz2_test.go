@@ -1,0 +1,3 @@
+package rig_test
+import "xvsock/image"
+func xt(s string) image.DomainType { return image.DomainType(s) }

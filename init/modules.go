@@ -1,0 +1,254 @@
+package pid1
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// GrantLimit is the number of pages that the domain may grant at once, set as
+// xen-gntalloc's parameter limit, whose default of 1024 is enough for some 30
+// links. It is what a grant table of 64 frames holds, xl's default maximum:
+//
+//	64 frames * 4096 bytes / 8 bytes an entry of version 1 = 32768
+//
+// so the module is never the narrower of the two.
+const GrantLimit = 64 * 4096 / 8
+
+// Module is one driver that the domain needs.
+type Module struct {
+	// Name is the module's, spelt with - or _.
+	Name string
+	// Device is the node that shows that the driver is there, whether it was
+	// loaded or built in. Empty: /sys/module is asked.
+	Device string
+	// Min are numeric parameters and the least that each must be. They are given
+	// at load, and raised through /sys/module when the driver is there already.
+	Min map[string]uint64
+}
+
+// Drivers returns the three drivers that userspace needs to speak to Xen.
+// grantLimit is the number of pages that the domain may grant at once.
+func Drivers(grantLimit uint64) []Module {
+	return []Module{
+		{Name: "xen-evtchn", Device: "/dev/xen/evtchn"},
+		{Name: "xen-gntdev", Device: "/dev/xen/gntdev"},
+		{Name: "xen-gntalloc", Device: "/dev/xen/gntalloc", Min: map[string]uint64{"limit": grantLimit}},
+	}
+}
+
+// Modules loads drivers from the image.
+type Modules struct {
+	Kernel Kernel
+	// Root is the directory that stands for /. Empty: /.
+	Root string
+}
+
+// ErrNoModule says that a module is neither in the kernel nor in the image.
+var ErrNoModule = errors.New("not in the kernel and not in the image")
+
+// ModuleStep returns the step "modules", which makes every driver of the table
+// available.
+func ModuleStep(m Modules, table []Module) Step {
+	return Step{Name: "modules", Run: func(ctx context.Context) error { return m.Load(ctx, table) }}
+}
+
+// Load makes every driver of the table available: those that are there already
+// are left alone, the others are loaded after what they need. All that are
+// missing make one error, a *Fault wrapping ErrNoModule; another failure ends
+// Load at once.
+func (m Modules) Load(ctx context.Context, table []Module) error {
+	release, err := m.Kernel.Release()
+	if err != nil {
+		return fmt.Errorf("kernel version: %w", err)
+	}
+	dir := m.path("/lib/modules/" + release)
+	var deps moduleDeps
+	var noDeps error // why deps is nil
+	var missing []Module
+	for _, mod := range table {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if !m.present(mod, dir) {
+			if deps == nil && noDeps == nil {
+				deps, noDeps = readModuleDeps(dir)
+			}
+			file, ok := deps.find(mod.Name)
+			if !ok {
+				missing = append(missing, mod)
+				continue
+			}
+			if err := m.insert(mod, dir, deps.order(file)); err != nil {
+				return err
+			}
+		}
+		if err := m.raise(mod); err != nil {
+			return err
+		}
+	}
+	if len(missing) > 0 {
+		return m.missing(missing, release, noDeps)
+	}
+	return nil
+}
+
+func (m Modules) path(p string) string { return filepath.Join("/", m.Root, p) }
+
+func readModuleDeps(dir string) (moduleDeps, error) {
+	f, err := os.Open(filepath.Join(dir, "modules.dep"))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	deps, err := parseModuleDeps(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	return deps, nil
+}
+
+// present reports whether the driver is loaded or built in.
+func (m Modules) present(mod Module, dir string) bool {
+	if mod.Device != "" {
+		return exists(m.path(mod.Device))
+	}
+	return exists(m.path("/sys/module/"+moduleName(mod.Name))) || builtIn(dir, mod.Name)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// builtIn looks in modules.builtin, as a driver without parameters has no
+// folder in /sys/module when it is built in.
+func builtIn(dir, name string) bool {
+	f, err := os.Open(filepath.Join(dir, "modules.builtin"))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if moduleName(lines.Text()) == moduleName(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// insert loads the files in order, the last of which is the driver's own, and
+// sees that the device has come.
+func (m Modules) insert(mod Module, dir string, files []string) error {
+	for i, file := range files {
+		params := ""
+		if i == len(files)-1 {
+			params = mod.params()
+		}
+		// A path in modules.dep is relative, or absolute where depmod was told so.
+		path := filepath.Join(dir, file)
+		if filepath.IsAbs(file) {
+			path = m.path(file)
+		}
+		err := m.Kernel.LoadModule(path, params)
+		if err != nil && !errors.Is(err, unix.EEXIST) {
+			return &Fault{"module " + moduleName(file), err, loadFix(err)}
+		}
+	}
+	if !m.present(mod, dir) {
+		return &Fault{"module " + mod.Name, fmt.Errorf("loaded, but there is no %s", mod.Device),
+			"see the kernel's messages above"}
+	}
+	return nil
+}
+
+// loadFix says what a refusal of finit_module(2) means in a service domain.
+func loadFix(err error) string {
+	switch {
+	case errors.Is(err, unix.ENODEV):
+		return "this is not a Xen domain, or its kernel has no Xen support"
+	case errors.Is(err, unix.ENOEXEC), errors.Is(err, unix.EKEYREJECTED):
+		return "it is not made for this kernel: build the image from the modules of the same package"
+	case errors.Is(err, unix.ENOSYS):
+		return "this kernel loads no modules: use one with the Xen drivers built in"
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return "this kernel cannot decompress modules: xvsock image build stores them uncompressed"
+	case errors.Is(err, fs.ErrNotExist):
+		return "modules.dep names a file that is not in the image: build the image again"
+	}
+	return ""
+}
+
+func (mod Module) params() string {
+	var words []string
+	for name, least := range mod.Min {
+		words = append(words, name+"="+strconv.FormatUint(least, 10))
+	}
+	return strings.Join(words, " ")
+}
+
+// raise sets the parameters of a driver that was there already, where they are
+// lower. A parameter that cannot be seen is one that this kernel does not have,
+// and who needs it finds out where it matters.
+func (m Modules) raise(mod Module) error {
+	for name, least := range mod.Min {
+		path := m.path("/sys/module/" + moduleName(mod.Name) + "/parameters/" + name)
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		now, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
+		if err != nil || now >= least {
+			continue
+		}
+		if err := os.WriteFile(path, []byte(strconv.FormatUint(least, 10)), 0); err != nil {
+			return &Fault{Thing: "module " + mod.Name, Err: fmt.Errorf("set %s to %d: %w", name, least, err)}
+		}
+	}
+	return nil
+}
+
+// missing makes the one line about modules that cannot be had.
+func (m Modules) missing(mods []Module, release string, noDeps error) error {
+	var names, devices []string
+	for _, mod := range mods {
+		names = append(names, mod.Name)
+		if mod.Device != "" {
+			devices = append(devices, mod.Device)
+		}
+	}
+	thing := "modules " + strings.Join(names, ", ")
+	if len(names) == 1 {
+		thing = "module " + names[0]
+	}
+	why := ErrNoModule
+	if len(devices) > 0 {
+		why = fmt.Errorf("%w, so there is no %s", why, strings.Join(devices, ", "))
+	}
+	if noDeps != nil {
+		why = fmt.Errorf("%w (%s)", why, m.reason(release, noDeps))
+	}
+	return &Fault{thing, why, "put them there with: xvsock image build --modules lib/modules/" + release}
+}
+
+// reason says why there was no usable modules.dep. An image built for another
+// kernel is by far the most common one.
+func (m Modules) reason(release string, noDeps error) string {
+	if !errors.Is(noDeps, fs.ErrNotExist) {
+		return noDeps.Error()
+	}
+	found, _ := filepath.Glob(m.path("/lib/modules/*/modules.dep"))
+	if len(found) == 0 {
+		return "the image holds no modules"
+	}
+	other := filepath.Base(filepath.Dir(found[0]))
+	return fmt.Sprintf("the image holds those of kernel %s, this kernel is %s", other, release)
+}

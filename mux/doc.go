@@ -1,0 +1,21 @@
+// Package mux carries many connections over one link between two domains.
+//
+// The protocol is virtio-vsock's (OASIS VIRTIO 1.2, section 5.10; Linux
+// uapi/linux/virtio_vsock.h) in a frame without CIDs: who is speaking is
+// decided by the link a frame came in on. A connection is a pair of ports. It
+// begins with REQUEST and RESPONSE, carries RW in both directions under the
+// credit of its receiver, is half-closed by SHUTDOWN and ended by RST, which
+// nothing answers.
+//
+// The other side is not trusted. A frame that lies about itself (type, op,
+// length, sequence, flags) loses the link. A frame that lies about its
+// connection (credit, state) loses that connection. Everything the other side
+// can make grow is bounded: the tuples, the receive memory (Budget), and the
+// answers that wait for room in the ring.
+//
+// A Session has one goroutine, the pump, which is the caller of Run. It
+// receives every frame, keeps all timers, and never waits for a connection.
+// Writers put their frames into the ring themselves; when the ring is full they
+// queue, and whoever finds room next, the pump or another writer, sends for
+// them in turn.
+package mux

@@ -1,0 +1,164 @@
+package mux
+
+import "time"
+
+const (
+	// askInterval is how often a silent link with open connections is asked
+	// for a sign of life.
+	askInterval = 10 * time.Second
+	// probeInterval is how often Wait must look at a link with open
+	// connections.
+	probeInterval = time.Second
+	// stoppedLimit is more than a pump with open connections can sleep.
+	stoppedLimit = 5 * probeInterval
+	// maxBatch bounds the frames received before timers and waiting writers
+	// have their turn.
+	maxBatch = 64
+)
+
+// Run is the pump. It receives until the link ends and returns why: the
+// transport's error, a *ProtocolError, ErrSilent or ErrSessionClosed. After it
+// has returned all connections are reset and the transport is not used any
+// more. Run is called once.
+func (s *Session) Run() error {
+	err := s.pump()
+	s.t.Fail(err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tx.err = err
+	s.ended = &ResetError{Cause: err}
+	for _, o := range s.table.all() {
+		o.linkEnded(s.ended)
+	}
+	return err
+}
+
+func (s *Session) pump() error {
+	for {
+		frames, err := s.receive()
+		if err != nil {
+			return err
+		}
+		wait, err := s.turn(time.Now(), frames > 0)
+		if err != nil {
+			return err
+		}
+		s.flush()
+		if frames == maxBatch {
+			continue
+		}
+		if err := s.t.Wait(wait); err != nil {
+			return err
+		}
+	}
+}
+
+// turn ends what has lingered long enough, judges silence, sends what waits and
+// returns how long the pump may sleep: without limit if nothing is open.
+func (s *Session) turn(now time.Time, heard bool) (time.Duration, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keepTime(now, heard)
+	for nd := s.linger.head; nd != nil && !nd.conn.lingerEnd.After(now); nd = s.linger.head {
+		nd.conn.beginReset(ReasonNone)
+	}
+	if s.table.len() > 0 {
+		if now.Sub(s.heard) >= s.cfg.Silence {
+			return 0, ErrSilent
+		}
+		if !now.Before(s.nextAsk) {
+			s.nextAsk = now.Add(askInterval)
+			s.ask()
+		}
+	}
+	s.tx.retry()
+	s.tx.drain()
+	if s.tx.err != nil {
+		return 0, s.tx.err
+	}
+	if s.table.len() == 0 {
+		return 0, nil
+	}
+	wait := min(probeInterval, s.heard.Add(s.cfg.Silence).Sub(now))
+	if nd := s.linger.head; nd != nil {
+		wait = min(wait, nd.conn.lingerEnd.Sub(now))
+	}
+	return max(wait, time.Millisecond), nil
+}
+
+// keepTime moves the clock of silence. A pump that did not have its turn for so
+// long was stopped together with its domain: that time is not held against the
+// other side.
+func (s *Session) keepTime(now time.Time, heard bool) {
+	stopped := now.Sub(s.turned)
+	s.turned = now
+	switch {
+	case heard:
+		s.hear(now)
+	case stopped > stoppedLimit && s.heard.Add(stopped).Before(now):
+		s.hear(s.heard.Add(stopped))
+	case stopped > stoppedLimit:
+		s.hear(now)
+	}
+}
+
+// hear notes a sign of life.
+func (s *Session) hear(now time.Time) {
+	s.heard, s.nextAsk = now, now.Add(askInterval)
+}
+
+// ask asks for a sign of life on one connection that can.
+func (s *Session) ask() {
+	for _, o := range s.table.all() {
+		if o.ask() {
+			return
+		}
+	}
+}
+
+// receive takes up to maxBatch frames and returns how many.
+func (s *Session) receive() (int, error) {
+	for n := range maxBatch {
+		more, err := s.receiveFrame()
+		if err != nil || !more {
+			return n, err
+		}
+	}
+	return maxBatch, nil
+}
+
+// receiveFrame takes one frame, or returns false if there is none. The header
+// is copied out before it is looked at, and the ring is not asked for it twice.
+// Positions move by whole frames, so a frame that is cut off is a lie.
+func (s *Session) receiveFrame() (bool, error) {
+	a, b, err := s.t.Peek(headerSize)
+	have := len(a) + len(b)
+	if err != nil || have == 0 {
+		return false, err
+	}
+	if have < headerSize {
+		return false, &ProtocolError{"frame", uint32(have), "cut off in its header"}
+	}
+	var raw [headerSize]byte
+	gather(raw[:], a, b, 0)
+	h := decodeHeader(&raw)
+	if err := h.check(s.maxPayload, s.rxSeq); err != nil {
+		return false, err
+	}
+	size := frameSize(int(h.size))
+	if have < size {
+		if a, b, err = s.t.Peek(size); err != nil {
+			return false, err
+		}
+		if have = len(a) + len(b); have < size {
+			return false, &ProtocolError{"frame", uint32(have), "cut off in its payload"}
+		}
+	}
+	s.rxSeq++
+	s.rxFrames.Add(1)
+	s.rxBytes.Add(uint64(h.size))
+	a, b = cut(a, b, headerSize, int(h.size))
+	s.dispatch(h, a, b)
+	s.t.Discard(size)
+	return true, nil
+}

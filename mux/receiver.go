@@ -1,0 +1,234 @@
+package mux
+
+import (
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+)
+
+// The receive memory of a connection: what is advertised first, what it may
+// grow to, and the first piece really allocated. Powers of two.
+const (
+	startWindow = 64 << 10
+	maxWindow   = 256 << 10
+	startBuffer = 4 << 10
+)
+
+// receiver is the receiving half of a Conn: a byte ring that the pump fills and
+// the reader empties. It advertises a window and allocates up to that as data
+// comes; the window doubles when it was the window that held the sender back,
+// and never shrinks.
+type receiver struct {
+	mu   sync.Mutex
+	cond sync.Cond // of readers
+
+	buf    []byte // power of two
+	got    uint32 // bytes received, wraps
+	taken  uint32 // bytes read, wraps: fwd_cnt
+	window uint32 // bytes advertised: buf_alloc
+	budget *Budget
+	booked int64 // bytes of budget held
+
+	ready  bool  // the other side may send
+	eof    bool  // nothing more will come or be taken
+	last   bool  // when this is read, the connection is over
+	tight  bool  // the sender came near the end of the window
+	closed bool  // by Close
+	shut   bool  // by Close or CloseRead: what comes is dropped
+	err    error // for Read, once the buffer is empty
+
+	deadline deadline
+
+	offer atomic.Uint64 // window << 32 | taken, to be stamped on frames
+	told  atomic.Uint64 // the offer last stamped
+}
+
+// init books the first window, and returns false if there is no budget.
+func (r *receiver) init(b *Budget) bool {
+	if !b.TryTake(startWindow) {
+		return false
+	}
+	r.cond.L = &r.mu
+	r.budget, r.booked, r.window = b, startWindow, startWindow
+	r.offer.Store(startWindow << 32)
+	return true
+}
+
+// stamp returns buf_alloc and fwd_cnt for a frame that enters the ring.
+func (r *receiver) stamp() (bufAlloc, fwdCnt uint32) {
+	o := r.offer.Load()
+	r.told.Store(o)
+	return uint32(o >> 32), uint32(o)
+}
+
+// fill copies the payload a, b in, each byte once. It returns what is wrong
+// with the frame, or "".
+func (r *receiver) fill(a, b []byte) (wrong string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := uint32(len(a) + len(b))
+	switch {
+	case r.err != nil || r.shut:
+		return "" // it may have been under way
+	case !r.ready:
+		return "data before the connection"
+	case r.eof:
+		return "data after shutdown"
+	case n > r.window-(r.got-r.taken):
+		return "more data than credit"
+	case n == 0:
+		return ""
+	}
+	r.grow(r.got - r.taken + n)
+	r.write(a)
+	r.write(b)
+	if told := r.told.Load(); uint32(told)+uint32(told>>32)-r.got < r.window/4 {
+		r.tight = true
+	}
+	r.cond.Broadcast()
+	return ""
+}
+
+func (r *receiver) write(p []byte) {
+	at := int(r.got) & (len(r.buf) - 1)
+	n := copy(r.buf[at:], p)
+	copy(r.buf, p[n:])
+	r.got += uint32(len(p))
+}
+
+// grow makes the buffer hold n bytes. Positions modulo its size stay valid as
+// both are powers of two, so the old content is put where those say.
+func (r *receiver) grow(n uint32) {
+	size := max(len(r.buf), startBuffer)
+	for size < int(n) {
+		size *= 2
+	}
+	if size == len(r.buf) {
+		return
+	}
+	old, end := r.buf, r.got
+	r.buf = make([]byte, size)
+	r.got = r.taken
+	for r.got != end {
+		at := int(r.got) & (len(old) - 1)
+		r.write(old[at:min(len(old), at+int(end-r.got))])
+	}
+}
+
+// read is Conn.Read without what follows from it. update says that the other
+// side should be told of its credit, last that the connection is over.
+func (r *receiver) read(p []byte) (n int, update, last bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for {
+		switch {
+		case r.closed:
+			return 0, false, false, net.ErrClosed
+		case r.deadline.passed():
+			return 0, false, false, os.ErrDeadlineExceeded
+		case len(p) == 0:
+			return 0, false, false, nil
+		case r.got != r.taken && !r.shut:
+			n = r.take(p)
+			return n, r.due(), r.last && r.got == r.taken, nil
+		case r.eof:
+			return 0, false, false, io.EOF
+		case r.err != nil:
+			return 0, false, false, r.err
+		}
+		r.cond.Wait()
+	}
+}
+
+func (r *receiver) take(p []byte) int {
+	at := int(r.taken) & (len(r.buf) - 1)
+	want := min(len(p), int(r.got-r.taken))
+	n := copy(p[:want], r.buf[at:])
+	n += copy(p[n:want], r.buf)
+	r.taken += uint32(n)
+	if r.got == r.taken && r.tight {
+		r.widen()
+	}
+	r.offer.Store(uint64(r.window)<<32 | uint64(r.taken))
+	return n
+}
+
+// widen doubles the window: the reader has taken all there was although the
+// sender had come near the window's end, so it was the window that slowed both.
+func (r *receiver) widen() {
+	r.tight = false
+	if r.window < maxWindow && !r.eof && r.err == nil && r.budget.TryTake(int64(r.window)) {
+		r.booked += int64(r.window)
+		r.window *= 2
+	}
+}
+
+// due says whether a CREDIT_UPDATE is worth a frame: half of the window is news
+// to the sender, or the sender may be about to stop and an eighth is.
+func (r *receiver) due() bool {
+	if r.eof || r.err != nil {
+		return false
+	}
+	told := r.told.Load()
+	known := uint32(told) + uint32(told>>32)
+	news := r.taken + r.window - known
+	return news >= r.window/2 || news >= r.window/8 && known-r.got < r.window/8
+}
+
+// end lets readers see err, or io.EOF where err is nil, after what is buffered.
+func (r *receiver) end(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.eof || r.err != nil:
+	case err == nil:
+		r.eof = true
+	default:
+		r.err = err
+	}
+	r.cond.Broadcast()
+}
+
+// finish is end for a connection of which the other side closed both ways. It
+// says whether all was read already.
+func (r *receiver) finish() (empty bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.eof, r.last = true, true
+	r.cond.Broadcast()
+	return r.got == r.taken || r.shut
+}
+
+// drop is for CloseRead and Close: the memory goes, and what comes is dropped.
+func (r *receiver) drop(closed bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.shut, r.eof = true, true
+	r.buf, r.taken = nil, r.got
+	if closed {
+		r.closed = true
+		r.deadline.stop()
+		r.release(0)
+	}
+	r.cond.Broadcast()
+}
+
+// settle gives back the budget of a connection that will receive nothing more,
+// but for what is buffered: only Close gives that back.
+func (r *receiver) settle() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.got == r.taken {
+		r.buf = nil
+	}
+	r.release(int64(len(r.buf)))
+}
+
+func (r *receiver) release(keep int64) {
+	if r.booked > keep {
+		r.budget.Give(r.booked - keep)
+		r.booked = keep
+	}
+}

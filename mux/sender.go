@@ -1,0 +1,191 @@
+package mux
+
+import (
+	"math"
+	"sync/atomic"
+)
+
+// Sizes of the send side, in bytes of the ring.
+const (
+	// maxTurn is what a connection may put into the ring before the next
+	// waiting one has its turn, and what may lie there of one connection's
+	// data while another waits.
+	maxTurn = 32 << 10
+	// maxRing is the largest ring of a link.
+	maxRing = 1 << 20
+)
+
+// sender is the send side of a session. All of it, and the send state of the
+// connections, is guarded by Session.mu. Three kinds of frames wait for room
+// here, in order of their right of way: control frames, of which a connection
+// holds one bit a kind; resets of tuples that nobody owns, a bounded list; and
+// the data of blocked writers, in turns.
+type sender struct {
+	t       Transport
+	err     error // the link's, after which nothing is sent
+	seq     uint32
+	control queue // connections with pending control frames
+	resets  resetList
+	data    queue // connections with data and credit for it
+
+	capacity  int // of the ring
+	maxFrame  int // bytes of payload a turn
+	committed uint64
+	blocked   int // bytes that a frame found no room for; 0: none
+	limited   int // bytes that must be free before a connection gets more than its share
+	wanted    int // as last told to the transport
+
+	frames, bytes atomic.Uint64
+}
+
+func (x *sender) init(t Transport) {
+	x.t = t
+	// So that four full frames fill a small ring exactly.
+	x.maxFrame = min(t.MaxPayload(), maxTurn) - headerSize
+	// The ring is still empty, so what can be reserved is its size.
+	for x.capacity = maxRing; x.capacity > x.maxFrame; x.capacity /= 2 {
+		if a, b := t.Reserve(x.capacity); len(a)+len(b) != 0 {
+			break
+		}
+	}
+}
+
+// drain sends what waits, as far as there is room. Nothing overtakes data but
+// control frames of other connections.
+func (x *sender) drain() {
+	if x.err != nil {
+		return
+	}
+	x.blocked = 0
+	for again := true; again; again = x.blocked == 0 && x.err == nil && x.control.n > 0 {
+		x.sendControl()
+		x.sendResets()
+		x.sendData()
+	}
+	want := x.blocked
+	if want == 0 {
+		want = x.limited
+	}
+	if want != x.wanted && x.err == nil {
+		x.wanted = want
+		x.t.Want(want)
+	}
+}
+
+// retry makes the next drain ask for room again even if it is for as much as
+// before: the last wish was granted, but another frame took the room.
+func (x *sender) retry() {
+	if x.wanted != 0 {
+		x.wanted = -1
+	}
+}
+
+// emit puts one frame into the ring. If there is no room it sets blocked and
+// returns false.
+func (x *sender) emit(h header, payload []byte) bool {
+	if x.blocked != 0 || x.err != nil {
+		return false
+	}
+	size := frameSize(len(payload))
+	a, b := x.t.Reserve(size)
+	if len(a)+len(b) == 0 {
+		x.blocked = size
+		return false
+	}
+	h.seq = x.seq
+	h.size = uint32(len(payload))
+	var raw [headerSize]byte
+	h.encode(&raw)
+	scatter(a, b, 0, raw[:])
+	scatter(a, b, headerSize, payload)
+	var pad [frameAlign]byte
+	scatter(a, b, headerSize+len(payload), pad[:size-headerSize-len(payload)])
+	if err := x.t.Commit(size); err != nil {
+		x.err = err
+		x.t.Wake()
+		return false
+	}
+	x.seq++
+	x.committed += uint64(size)
+	x.frames.Add(1)
+	x.bytes.Add(uint64(len(payload)))
+	return true
+}
+
+func (x *sender) sendControl() {
+	for nd := x.control.head; nd != nil; nd = x.control.head {
+		if !nd.conn.sendControl(x) {
+			return
+		}
+		nd.leave()
+	}
+}
+
+func (x *sender) sendResets() {
+	for x.resets.n > 0 {
+		r := x.resets.first()
+		h := header{src: r.local, dst: r.remote, typ: r.typ, op: opReset, flags: uint32(r.reason)}
+		if !x.emit(h, nil) {
+			return
+		}
+		x.resets.pop()
+	}
+}
+
+// sendData gives the waiting connections their turns. A connection that has its
+// share in the ring already lets the others pass.
+func (x *sender) sendData() {
+	x.limited = 0
+	need := math.MaxInt
+	for passed := 0; passed < x.data.n; {
+		c := x.data.head.conn
+		n := c.nextData(x.maxFrame)
+		if n == 0 {
+			x.data.head.leave()
+			continue
+		}
+		if x.data.n > 1 {
+			if free := c.share.wait(x, frameSize(n)); free != 0 {
+				need = min(need, free)
+				x.data.rotate()
+				passed++
+				continue
+			}
+		}
+		if !c.sendData(x, n) {
+			return
+		}
+		passed = 0
+	}
+	if x.data.n > 0 {
+		x.limited = need
+	}
+}
+
+// stray is an RST that belongs to no connection.
+type stray struct {
+	local, remote uint32
+	typ           uint16
+	reason        Reason
+}
+
+// resetList holds the strays that wait for room. When it is full the newest is
+// dropped: who sends so many wrong frames and takes no answers misses some.
+type resetList struct {
+	list    [64]stray
+	at, n   int
+	dropped atomic.Uint64
+}
+
+func (l *resetList) push(r stray) {
+	if l.n == len(l.list) {
+		l.dropped.Add(1)
+		return
+	}
+	l.list[(l.at+l.n)%len(l.list)] = r
+	l.n++
+}
+
+func (l *resetList) first() stray { return l.list[l.at] }
+
+func (l *resetList) pop() { l.at, l.n = (l.at+1)%len(l.list), l.n-1 }

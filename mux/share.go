@@ -1,0 +1,59 @@
+package mux
+
+// share knows how much of a connection's data lies in the ring, well enough to
+// keep it below maxTurn while another connection waits. It counts in two lots,
+// each with the position in the ring's stream where it ends; a lot counts until
+// the other side has taken all of it.
+type share struct {
+	older, newer       int
+	olderEnd, newerEnd uint64
+}
+
+// add counts a frame that was just put into the ring.
+func (s *share) add(x *sender, size int) {
+	if s.newer+size > maxTurn/2 && s.older == 0 {
+		s.older, s.olderEnd, s.newer = s.newer, s.newerEnd, 0
+	}
+	s.newer += size
+	s.newerEnd = x.committed
+}
+
+// wait returns 0 if a frame of that size may go into the ring, else how much of
+// the ring must be free first.
+func (s *share) wait(x *sender, size int) int {
+	if s.older+s.newer+size <= maxTurn {
+		return 0
+	}
+	if s.older != 0 {
+		need := x.untaken(s.olderEnd)
+		if need == 0 {
+			s.older = 0
+		}
+		if s.older+s.newer+size <= maxTurn {
+			return 0
+		}
+		if need != 0 && s.newer+size <= maxTurn {
+			return need
+		}
+	}
+	if need := x.untaken(s.newerEnd); need != 0 {
+		return need
+	}
+	*s = share{}
+	return 0
+}
+
+// untaken returns 0 if the other side has taken everything before pos out of
+// the ring, else how much of the ring is free once it has. Reserve answers that
+// without a look at the other side's words.
+func (x *sender) untaken(pos uint64) int {
+	after := x.committed - pos
+	if after >= uint64(x.capacity) {
+		return 0
+	}
+	free := x.capacity - int(after)
+	if a, b := x.t.Reserve(free); len(a)+len(b) != 0 {
+		return 0
+	}
+	return free
+}

@@ -1,0 +1,52 @@
+package mux
+
+import "time"
+
+// Stats are counts since the session began, for status and tests.
+type Stats struct {
+	Open          int       // tuples in the table
+	Since         time.Time // when Open last changed from or to 0
+	FramesIn      uint64    // frames received
+	FramesOut     uint64    // frames sent
+	BytesIn       uint64    // payload received
+	BytesOut      uint64    // payload sent
+	Strays        uint64    // frames received for no tuple
+	ResetsDropped uint64    // answers to strays that found no place
+	Lies          uint64    // connections lost because the other side lied
+}
+
+// Stats returns the counts of the moment.
+func (s *Session) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Stats{
+		Open:          s.table.len(),
+		Since:         s.since,
+		FramesIn:      s.rxFrames.Load(),
+		FramesOut:     s.tx.frames.Load(),
+		BytesIn:       s.rxBytes.Load(),
+		BytesOut:      s.tx.bytes.Load(),
+		Strays:        s.strays.Load(),
+		ResetsDropped: s.tx.resets.dropped.Load(),
+		Lies:          s.lies.Load(),
+	}
+}
+
+// ConnInfo describes a tuple.
+type ConnInfo struct {
+	Local, Remote uint32
+	Incoming      bool
+	State         string // dialing, established, lingering or resetting
+}
+
+// Conns lists the tuples of the moment, in no order.
+func (s *Session) Conns() []ConnInfo {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	owners := s.table.all()
+	list := make([]ConnInfo, len(owners))
+	for i, o := range owners {
+		list[i] = o.info()
+	}
+	return list
+}

@@ -1,0 +1,72 @@
+package mux
+
+import "sync"
+
+// tuple names a connection of a link, seen from this side.
+type tuple struct{ local, remote uint32 }
+
+// portAny is VMADDR_PORT_ANY. It and 0 are no ports.
+const portAny = 0xFFFFFFFF
+
+func validPort(p uint32) bool { return p != 0 && p != portAny }
+
+// owner is who the frames of a tuple belong to: a Conn that ends the stream
+// here, or something that passes its frames on.
+type owner interface {
+	// frame takes a checked frame. The pump calls it without a lock. a and b
+	// are the payload in the ring: each byte is read at most once, and none
+	// after frame returns.
+	frame(h header, a, b []byte)
+	// reset ends the tuple with RST to the other side. Session.mu is held.
+	reset(r Reason)
+	// linkEnded ends the tuple with its link. Session.mu is held.
+	linkEnded(err *ResetError)
+	// ask sends something that the other side has to answer, and returns false
+	// if the state of the tuple has no such frame. Session.mu is held.
+	ask() bool
+	// info describes the tuple for status. Session.mu is held.
+	info() ConnInfo
+}
+
+// table holds the tuples of a link. It changes under Session.mu only; its own
+// lock lets the pump look up without waiting for a writer's copy into the ring.
+type table struct {
+	mu      sync.Mutex
+	entries map[tuple]owner
+}
+
+func (t *table) get(k tuple) owner {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.entries[k]
+}
+
+func (t *table) put(k tuple, o owner) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.entries[k] = o
+}
+
+func (t *table) remove(k tuple) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.entries, k)
+}
+
+func (t *table) len() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.entries)
+}
+
+// all returns the owners of the moment, so that they can be ended one by one
+// while the table changes.
+func (t *table) all() []owner {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	os := make([]owner, 0, len(t.entries))
+	for _, o := range t.entries {
+		os = append(os, o)
+	}
+	return os
+}

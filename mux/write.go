@@ -1,0 +1,170 @@
+package mux
+
+import (
+	"math/bits"
+	"os"
+)
+
+// pendings are the control frames a connection wants to send, one bit a kind,
+// sent from the lowest up.
+type pendings uint8
+
+const (
+	pendRequest pendings = 1 << iota
+	pendResponse
+	pendCreditRequest
+	pendCreditUpdate
+	pendShutdown
+	pendReset
+)
+
+// pendingOps are the frames the bits stand for.
+var pendingOps = [...]uint16{opRequest, opResponse, opCreditRequest, opCreditUpdate, opShutdown, opReset}
+
+// Write implements net.Conn. It returns when all of p is in the ring. p is
+// copied once, into the ring, by whoever finds room for it.
+func (c *Conn) Write(p []byte) (int, error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	s := c.s
+	s.mu.Lock()
+	if err := c.writable(); err != nil || len(p) == 0 {
+		s.mu.Unlock()
+		return 0, err
+	}
+	c.out, c.wrote = p, 0
+	s.tx.data.push(&c.inData)
+	s.tx.drain()
+	done := c.wrote == len(p)
+	s.unlock()
+	if done {
+		return len(p), nil
+	}
+	return c.finishWrite(len(p))
+}
+
+func (c *Conn) finishWrite(size int) (int, error) {
+	c.s.mu.Lock()
+	defer c.s.unlock()
+	for len(c.out) > 0 && !c.deadline.passed() {
+		c.cond.Wait()
+	}
+	if c.wrote == size {
+		return size, nil
+	}
+	err := c.writeErr
+	if err == nil {
+		err = os.ErrDeadlineExceeded
+	}
+	c.stopWrite()
+	c.s.tx.drain()
+	return c.wrote, err
+}
+
+func (c *Conn) writable() error {
+	switch {
+	case c.writeErr != nil:
+		return c.writeErr
+	case c.deadline.passed():
+		return os.ErrDeadlineExceeded
+	}
+	return nil
+}
+
+// stopWrite ends the Write going on, so that the control frames that must follow
+// its data may go.
+func (c *Conn) stopWrite() {
+	c.inData.leave()
+	c.out = nil
+	c.starved.Store(false)
+	c.want(0)
+	c.cond.Broadcast()
+}
+
+// nextData returns the payload of the next data frame, in bytes. If that is 0
+// the connection is starved: more credit puts it back into the queue.
+func (c *Conn) nextData(most int) int {
+	for range 2 {
+		if n := min(len(c.out), most, int(c.credit.left(c.sent.Load()))); n > 0 && c.open {
+			return n
+		}
+		// The pump stores credit and then looks at starved, so a second look
+		// at the credit after this store misses nothing.
+		c.starved.Store(true)
+	}
+	return 0
+}
+
+// feed puts a starved connection back into the queue.
+func (c *Conn) feed() {
+	if len(c.out) > 0 && c.starved.Swap(false) {
+		c.s.tx.data.push(&c.inData)
+	}
+}
+
+// sendData sends one frame of n bytes, and returns false if there is no room.
+func (c *Conn) sendData(x *sender, n int) bool {
+	c.starved.Store(false)
+	// Counted before the other side can see it and acknowledge it.
+	c.sent.Add(uint32(n))
+	if !x.emit(c.header(opData), c.out[:n]) {
+		c.sent.Add(-uint32(n))
+		return false
+	}
+	c.share.add(x, frameSize(n))
+	c.pending &^= pendCreditUpdate
+	c.out, c.wrote = c.out[n:], c.wrote+n
+	if len(c.out) > 0 {
+		x.data.rotate()
+		return true
+	}
+	c.stopWrite()
+	return true
+}
+
+// header returns a header with the credit of the moment.
+func (c *Conn) header(op uint16) header {
+	h := header{src: c.key.local, dst: c.key.remote, typ: typeStream, op: op}
+	h.bufAlloc, h.fwdCnt = c.recv.stamp()
+	return h
+}
+
+// want adds control frames to those that wait, and queues the connection for
+// those that may go.
+func (c *Conn) want(p pendings) {
+	c.pending |= p
+	if c.open && c.sendable() != 0 {
+		c.s.tx.control.push(&c.inControl)
+	}
+}
+
+// sendable returns the pending frames that may go before the connection's
+// queued data. SHUTDOWN may not; RST comes when the data has been given up.
+func (c *Conn) sendable() pendings {
+	if len(c.out) > 0 {
+		return c.pending &^ pendShutdown
+	}
+	return c.pending
+}
+
+// sendControl sends what may go, and returns false if there is no room.
+func (c *Conn) sendControl(x *sender) bool {
+	for c.sendable() != 0 {
+		i := bits.TrailingZeros8(uint8(c.sendable()))
+		h := c.header(pendingOps[i])
+		switch h.op {
+		case opShutdown:
+			h.flags = c.shut
+		case opReset:
+			h.flags = uint32(c.reason)
+		}
+		if !x.emit(h, nil) {
+			return false
+		}
+		c.pending &^= 1<<i | pendCreditUpdate
+		if h.op == opReset {
+			c.gone()
+		}
+	}
+	return true
+}

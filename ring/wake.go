@@ -1,0 +1,117 @@
+package ring
+
+import (
+	"fmt"
+	"sync/atomic"
+)
+
+// due counts what one event channel owes the other side: each store that it
+// must learn of, and the last one that it was told of.
+//
+//	store()           after the store itself             stores+1
+//	send(notify)      stores > told: notify              told = stores as read before
+//	acknowledge(n)    a header fetched after store n     told = n at least
+//	                  showed awake = 1 (W3)
+//
+// A store is told of by a notify after it, or by proof that the other side
+// polls and so will fetch once more before it sleeps (its W4). A value of awake
+// fetched before the store proves nothing; hence a Fetch reads stores first and
+// acknowledges no more than what it read. (model/ring.pml: Flush, NO_W3.)
+type due struct {
+	stores, told atomic.Uint64
+}
+
+func (d *due) store() { d.stores.Add(1) }
+
+// acknowledge raises told to n, if it is not there yet.
+func (d *due) acknowledge(n uint64) {
+	for {
+		told := d.told.Load()
+		if told >= n || d.told.CompareAndSwap(told, n) {
+			return
+		}
+	}
+}
+
+// send notifies if something is due. told moves after notify returned, so that
+// a goroutine that finds nothing due can rely on it; two that come together may
+// both notify.
+func (d *due) send(notify func() error) error {
+	n := d.stores.Load()
+	if d.told.Load() >= n {
+		return nil
+	}
+	if err := notify(); err != nil {
+		return err
+	}
+	d.acknowledge(n)
+	return nil
+}
+
+// Flush sends the notifies that are due: for bytes committed and space wanted
+// on the channel of the tx ring, for space freed that the other side wants on
+// that of the rx ring. It leaves out those that W3 allows to leave out. It may
+// be called by any goroutine, and must be called after Fetch, Discard, Commit
+// or Want before their caller sleeps. An error of a notify is passed on, and
+// ends the End.
+func (e *End) Flush() error {
+	if err := e.dead(); err != nil {
+		return err
+	}
+	if err := e.tx.due.send(e.notifyTx); err != nil {
+		return e.fail(fmt.Errorf("notify of data: %w", err))
+	}
+	if err := e.rx.due.send(e.notifyRx); err != nil {
+		return e.fail(fmt.Errorf("notify of space: %w", err))
+	}
+	return nil
+}
+
+// Awake publishes whether the receiving goroutine polls (W4). Its owner sleeps
+// only after Awake(false) and one more Fetch without news; Awake(false) ends
+// with a full fence, so that this Fetch reads later than the store. A reader
+// that does not poll never calls it. (model/ring.pml: Awake, NO_W4FENCE.)
+func (e *End) Awake(on bool) {
+	if e.dead() != nil {
+		return
+	}
+	if on {
+		storeLE32(e.own.awake, 1)
+		return
+	}
+	storeLE32(e.own.awake, 0)
+	// A mapped header is loaded atomically, in order after the store. A copy is
+	// loaded by the hypervisor, with loads that Go's rules do not order; a
+	// read-modify-write is a full barrier on every machine that Xen runs on.
+	e.fence.Add(1)
+}
+
+// answer is a wish for space that was answered: the wish and the other side's
+// producer at the time. As long as both stay, the other side has been told of
+// a consumer that leaves it that much room, and telling it again at every poll
+// until it has woken up is a waste.
+type answer struct {
+	want, produced uint64
+}
+
+// wish takes over want_space from a header just fetched (W2). The word may be
+// torn or a lie; more than the whole ring is never waited for.
+func (r *receiver) wish(want uint32) {
+	r.want = min(uint64(want), uint64(len(r.data)))
+	if (r.answered == answer{r.want, r.produced}) {
+		r.want = 0
+	}
+	r.grant()
+}
+
+// grant makes a notify due if as much is free as the other side wants, and
+// forgets the wish then. (model/ring.pml: NO_W2FETCH, NO_W2DISCARD.)
+func (r *receiver) grant() {
+	free := uint64(len(r.data)) - (r.produced - r.consumer)
+	if r.want == 0 || free < r.want {
+		return
+	}
+	r.answered = answer{r.want, r.produced}
+	r.want = 0
+	r.due.store()
+}
