@@ -43,6 +43,8 @@ type Modules struct {
 	files   map[string]string   // canonical name -> path relative to Dir
 	listed  map[string][]string // path -> dependencies; nil without modules.dep
 	builtin map[string]bool     // canonical names
+
+	builtinIndex []byte // modules.builtin as it was read
 }
 
 // OpenModules reads what dir, lib/modules/VERSION or a link to it, has: from
@@ -80,6 +82,7 @@ func (m *Modules) readBuiltin() error {
 	if err != nil {
 		return err
 	}
+	m.builtinIndex = data
 	m.builtin, err = parseModulesBuiltin(bytes.NewReader(data))
 	return err
 }

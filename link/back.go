@@ -64,7 +64,7 @@ func (b *Back) form(ctx context.Context, dev *xenbus.Device) (*Link, error) {
 	}
 	l, err := b.accept(ctx, dev, in)
 	if err != nil {
-		return nil, fmt.Errorf("accept frontend %v: %w", b.front, err)
+		return nil, fmt.Errorf("accept frontend: %w", err)
 	}
 	return l, nil
 }
@@ -84,12 +84,12 @@ func (b *Back) readOffer(ctx context.Context, dev *xenbus.Device) (*taken, error
 		return nil, err
 	}
 	if v[0] != Version {
-		return nil, fmt.Errorf("frontend %v picked version %.16q, this backend offers %s", b.front, v[0], Version)
+		return nil, lie(b.front, "it picked version %.16q, this backend offers %s", v[0], Version)
 	}
 	var n [3]uint64
 	for i, text := range v[1:] {
 		if n[i], err = xenstore.ParseUint(text, math.MaxUint32); err != nil {
-			return nil, fmt.Errorf("nodes of frontend %v: %w", b.front, err)
+			return nil, lie(b.front, "its nodes: %w", err)
 		}
 	}
 	in := &taken{
@@ -97,11 +97,11 @@ func (b *Back) readOffer(ctx context.Context, dev *xenbus.Device) (*taken, error
 		from: xen.Port(n[1]), to: xen.Port(n[2]),
 	}
 	if in.static, err = in.peer.fetchHeader(); err != nil {
-		return nil, fmt.Errorf("read header of frontend %v: %w", b.front, err)
+		return nil, fmt.Errorf("read frontend's header: %w", err)
 	}
 	if in.static.TxSize == 0 || in.static.TxSize != in.static.RxSize {
-		return nil, fmt.Errorf("frontend %v names rings of %d and %d bytes: they must be there and equal",
-			b.front, in.static.TxSize, in.static.RxSize)
+		return nil, lie(b.front, "it names rings of %d and %d bytes: they must be there and equal",
+			in.static.TxSize, in.static.RxSize)
 	}
 	in.peer.rx, in.peer.tx = in.static.TxRefs, in.static.RxRefs
 	return in, nil

@@ -69,6 +69,21 @@ func CauseOf(err error) Cause {
 	return Lost
 }
 
+// asError returns err as an *Error that ended a link, or the attempt to make one,
+// to peer.
+func asError(peer xen.DomID, err error) error {
+	var e *Error
+	if err == nil || errors.As(err, &e) {
+		return err
+	}
+	return &Error{Cause: causeOf(err), Peer: peer, Err: err}
+}
+
+// lie is an error that ends the attempt to make a link to peer as Broken.
+func lie(peer xen.DomID, format string, args ...any) error {
+	return &Error{Cause: Broken, Peer: peer, Err: fmt.Errorf(format, args...)}
+}
+
 // causeOf classifies what the layers below report. A copy from a revoked page or
 // from a dead domain is an end, not a lie; a copy that fails in another way was
 // asked of a reference that the other side gave and that was never good.

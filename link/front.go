@@ -224,7 +224,7 @@ func (f *Front) backendPages(ctx context.Context, dev *xenbus.Device, generation
 	}
 	ref, err := xenstore.ParseUint(v[0], math.MaxUint32)
 	if err != nil {
-		return nil, fmt.Errorf("header-ref: %w", err)
+		return nil, lie(dev.Peer(), "header-ref: %w", err)
 	}
 	peer := &peerPages{grants: f.dom.Grants, domain: dev.Peer(), header: grant.Ref(ref)}
 	s, err := peer.fetchHeader()
@@ -232,10 +232,10 @@ func (f *Front) backendPages(ctx context.Context, dev *xenbus.Device, generation
 		return nil, fmt.Errorf("read backend's header: %w", err)
 	}
 	if s.Generation != generation {
-		return nil, errors.New("backend's header belongs to another link")
+		return nil, lie(dev.Peer(), "backend's header belongs to another link")
 	}
 	if s.TxSize != 0 || s.RxSize != 0 {
-		return nil, fmt.Errorf("backend's header names rings of its own: %d and %d bytes", s.TxSize, s.RxSize)
+		return nil, lie(dev.Peer(), "backend's header names rings of its own: %d and %d bytes", s.TxSize, s.RxSize)
 	}
 	return peer, nil
 }

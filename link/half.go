@@ -107,7 +107,7 @@ func (h *half) once(ctx context.Context, use Use) (lived time.Duration, err erro
 	}
 	l, err := h.form(ctx)
 	if err != nil {
-		return 0, err
+		return 0, asError(h.dev.Peer(), err)
 	}
 	h.opt.Log.Info("link is up", "domain", l.Peer(), "ring", l.size)
 	return h.run(ctx, l, use)

@@ -19,9 +19,9 @@ type receiver struct {
 
 	consumer, fetched, produced uint64
 
-	want     uint64 // bytes the other side waits for, 0: none (W2)
-	answered answer
-	due      due
+	want    uint64 // bytes the other side waits for, 0: none (W2)
+	granted answer // the last wish that was granted
+	due     due
 
 	speculation speculation
 	header      [MovingSize]byte

@@ -86,19 +86,21 @@ func (e *End) Awake(on bool) {
 	e.fence.Add(1)
 }
 
-// answer is a wish for space that was answered: the wish and the other side's
-// producer at the time. As long as both stay, the other side has been told of
-// a consumer that leaves it that much room, and telling it again at every poll
-// until it has woken up is a waste.
+// answer is a wish for space that was granted: the wish, the other side's
+// producer and our consumer at the time. As long as all three stay, the other
+// side has been told, and telling it again at every poll until it has woken up
+// is a waste. The consumer is part of it although it only grows: whoever
+// fetches a later one in the middle of its change knows neither, and asks
+// again.
 type answer struct {
-	want, produced uint64
+	want, produced, consumer uint64
 }
 
 // wish takes over want_space from a header just fetched (W2). The word may be
 // torn or a lie; more than the whole ring is never waited for.
 func (r *receiver) wish(want uint32) {
 	r.want = min(uint64(want), uint64(len(r.data)))
-	if (r.answered == answer{r.want, r.produced}) {
+	if (r.granted == answer{r.want, r.produced, r.consumer}) {
 		r.want = 0
 	}
 	r.grant()
@@ -111,7 +113,7 @@ func (r *receiver) grant() {
 	if r.want == 0 || free < r.want {
 		return
 	}
-	r.answered = answer{r.want, r.produced}
+	r.granted = answer{r.want, r.produced, r.consumer}
 	r.want = 0
 	r.due.store()
 }

@@ -76,6 +76,10 @@ func TestW2NotifiesAtTheDiscardThatFreesAsMuch(t *testing.T) {
 		to.notifies(t, "100 are free", 0, 1)
 		to.Discard(200)
 		to.notifies(t, "300 are free, the wish was granted", 0, 0)
+		to.fetch(t)
+		to.notifies(t, "the wish stands although the consumer moved: it was not seen", 0, 1)
+		to.fetch(t)
+		to.notifies(t, "nothing moved since", 0, 0)
 
 		from.fetch(t)
 		from.send(t, pattern(size, 300))

@@ -28,7 +28,7 @@ func (g *Grants) Copy(segs []grant.Segment) error {
 		call = &Call{Op: OpCopy, Segments: segs}
 	}
 	if err := p.enter(call); err != nil {
-		if err == Pretend {
+		if err == ErrPretend {
 			setStatus(segs, grant.StatusOkay)
 			return nil
 		}

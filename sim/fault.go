@@ -38,9 +38,9 @@ func (op Op) String() string {
 	return fmt.Sprintf("operation %d", uint8(op))
 }
 
-// Pretend is what a hook returns to make a call succeed without doing anything:
+// ErrPretend is what a hook returns to make a call succeed without doing anything:
 // an event is lost, a copy returns okay and has copied nothing (XSA-318).
-var Pretend = errors.New("pretend success")
+var ErrPretend = errors.New("pretend success")
 
 // Call is one call of a process on its devices, as a hook sees it.
 type Call struct {
@@ -87,7 +87,7 @@ func (c *Call) fault(k int) segmentFault {
 }
 
 // Hook has f called before every call of every process; nil ends that. What f
-// returns ends the call without effect, as its error or, if it is Pretend, as
+// returns ends the call without effect, as its error or, if it is ErrPretend, as
 // success. f runs on the caller's goroutine with no lock held, so it may wait,
 // and use the host; it must be fit for many goroutines at once.
 func (h *Host) Hook(f func(*Call) error) {
@@ -135,7 +135,7 @@ func (p *Process) standing() (frozen <-chan struct{}, err error) {
 // outcome is what a call without a result returns when enter returned err.
 // Ending something that ended with its process is no error.
 func outcome(err error, ends bool, what string, args ...any) error {
-	if err == Pretend || ends && errors.Is(err, ErrDead) {
+	if err == ErrPretend || ends && errors.Is(err, ErrDead) {
 		return nil
 	}
 	return fmt.Errorf("%s: %w", fmt.Sprintf(what, args...), err)

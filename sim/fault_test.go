@@ -104,7 +104,7 @@ func TestAHookCanPretend(t *testing.T) {
 	pages := share(t, a.Process(), b, 1, grant.ReadOnly)
 	copy(pages.Bytes(), "new")
 	ca, cb := connect(t, a.Process(), b.Process())
-	h.Hook(func(*sim.Call) error { return sim.Pretend })
+	h.Hook(func(*sim.Call) error { return sim.ErrPretend })
 	seg := []grant.Segment{{Local: []byte("old"), Domain: a.ID(), Ref: pages.Refs()[0]}}
 	if err := b.Process().Grants().Copy(seg); err != nil || seg[0].Status != grant.StatusOkay || string(seg[0].Local) != "old" {
 		t.Errorf("copy: %v, %v, %q", err, seg[0].Status, seg[0].Local)

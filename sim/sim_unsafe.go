@@ -5,7 +5,7 @@ import (
 	"unsafe"
 )
 
-// This file and its two neighbours (race_unsafe.go, norace_unsafe.go) are how
+// This file and its two neighbours (race_unsafe.go, norace.go) are how
 // the simulated hypervisor touches memory that belongs to a domain.
 //
 // The hypervisor reads a page while its owner writes it. That is no bug of

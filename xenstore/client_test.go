@@ -187,6 +187,7 @@ func TestACallGivenUpBeforeItWasSentIsNotSent(t *testing.T) {
 		defer theirs.Close()
 		ctx, cancel := context.WithCancel(t.Context())
 		stuck := reading(ctx, c, "/a") // nobody takes its bytes
+		synctest.Wait()
 		queued := doing(func() error { return c.Write(ctx, "/a", "1") })
 		synctest.Wait()
 		cancel()

@@ -28,9 +28,10 @@ type Config struct {
 	// LogDir is where logs are kept; Boot chooses one, Start needs one.
 	LogDir string
 	// BootTimeout bounds the time from the start of QEMU until dom0 is ready;
-	// 0 means 90 s.
+	// 0 means 4 minutes: it takes 5 s on an idle machine, and ten times that
+	// on one that is busy.
 	BootTimeout time.Duration
-	// StepTimeout bounds each step of a Scenario; 0 means 60 s.
+	// StepTimeout bounds each step of a Scenario; 0 means 2 minutes.
 	StepTimeout time.Duration
 	// Accel is QEMU's accelerator; empty means $XVSOCK_RIG_ACCEL, or tcg,
 	// which works everywhere. Xen in kvm needs nested virtualisation.
@@ -49,7 +50,7 @@ func (c Config) withDefaults() Config {
 	for _, timeout := range []struct {
 		at    *time.Duration
 		value time.Duration
-	}{{&c.BootTimeout, 90 * time.Second}, {&c.StepTimeout, 60 * time.Second}} {
+	}{{&c.BootTimeout, 4 * time.Minute}, {&c.StepTimeout, 2 * time.Minute}} {
 		if *timeout.at == 0 {
 			*timeout.at = timeout.value
 		}

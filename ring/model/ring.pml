@@ -237,8 +237,9 @@ active proctype Writer() {
 inline grant() {
 	if
 	:: want > 0 && SIZE - (produced - consumer) >= want ->
-		answeredWant = want;
-		answeredAt = produced;
+		grantedWant = want;
+		grantedAt = produced;
+		grantedBy = consumer;
 		want = 0;
 		due = 1                                 /* W2 */
 	:: else
@@ -249,7 +250,7 @@ inline grant() {
 inline wish() {
 	want = (w > SIZE -> SIZE : w);
 	if
-	:: want == answeredWant && produced == answeredAt -> want = 0
+	:: want == grantedWant && produced == grantedAt && consumer == grantedBy -> want = 0
 	:: else
 	fi;
 #ifndef NO_W2FETCH
@@ -368,7 +369,7 @@ inline RSleep() {
 }
 
 active proctype Reader() {
-	byte produced, fetched, consumer, want, answeredWant, answeredAt, v, c, w;
+	byte produced, fetched, consumer, want, grantedWant, grantedAt, grantedBy, v, c, w;
 	bit torn, due, awake;
 #ifndef MAP
 	bit copied;

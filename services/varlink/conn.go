@@ -65,8 +65,8 @@ func (c *Conn) Close() error { return c.conn.Close() }
 // Wait returns nil when a message has begun to arrive. It returns io.EOF at
 // the end of the peer's sending, ErrTimeout at the deadline (zero: none).
 func (c *Conn) Wait(deadline time.Time) error {
-	if err := c.conn.SetReadDeadline(deadline); err != nil {
-		return fmt.Errorf("set deadline: %w", err)
+	if err := c.setReadDeadline(deadline); err != nil {
+		return err
 	}
 	_, err := c.reader.Peek(1)
 	return timeout(err)
@@ -77,8 +77,8 @@ func (c *Conn) Wait(deadline time.Time) error {
 // io.ErrUnexpectedEOF for the end in the middle of a message; after one, the
 // place in the stream is lost.
 func (c *Conn) Receive() (message []byte, end byte, err error) {
-	if err := c.conn.SetReadDeadline(time.Now().Add(c.limits.MessageTime)); err != nil {
-		return nil, 0, fmt.Errorf("set deadline: %w", err)
+	if err := c.setReadDeadline(time.Now().Add(c.limits.MessageTime)); err != nil {
+		return nil, 0, err
 	}
 	for {
 		if _, err := c.reader.Peek(1); err != nil {
@@ -105,6 +105,17 @@ func (c *Conn) Receive() (message []byte, end byte, err error) {
 			return message, end, err
 		}
 	}
+}
+
+// setReadDeadline sets the deadline. That a connection which is over takes none
+// is no error here: its Read returns at once and says how it ended, and what
+// has arrived before is not lost.
+func (c *Conn) setReadDeadline(t time.Time) error {
+	err := c.conn.SetReadDeadline(t)
+	if err == nil || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) {
+		return nil
+	}
+	return fmt.Errorf("set deadline: %w", err)
 }
 
 // Send sends v as one message that ends with the given byte. The error is

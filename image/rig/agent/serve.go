@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log"
 	"os"
 	"time"
@@ -16,9 +15,10 @@ import (
 const (
 	// controlPort is the first port of the first virtio serial device.
 	controlPort = "/dev/vport0p1"
-	// portWait bounds how long the port may take to appear after its driver
-	// was loaded.
-	portWait = 10 * time.Second
+	// portWait bounds how long the port may take to appear, and then to be
+	// ready to be opened, after its driver was loaded. Much, for a machine
+	// that has other things to do.
+	portWait = time.Minute
 	// guestLogs is where xenconsoled writes what guests say.
 	guestLogs = "/var/log/xen/console"
 	// orphanDelay is how long output is waited for after a command ended
@@ -63,7 +63,7 @@ func openPort() (*os.File, error) {
 		if err == nil {
 			return port, nil
 		}
-		if !errors.Is(err, fs.ErrNotExist) || time.Now().After(deadline) {
+		if time.Now().After(deadline) {
 			return nil, fmt.Errorf("open the control port: %w", err)
 		}
 		time.Sleep(5 * time.Millisecond)

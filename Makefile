@@ -1,0 +1,65 @@
+# xvsock: virtual sockets between Xen domains.
+#
+# `make run` needs Go alone. Everything that boots real Xen needs QEMU and a few
+# more Debian packages: as root they are installed, else their names are printed.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unreleased)
+BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+
+# What the real-Xen rig, the spin models and -race need on the machine.
+PACKAGES := qemu-system-x86 seabios ipxe-qemu busybox-static kmod xz-utils spin gcc libc6-dev
+
+.DEFAULT_GOAL := help
+
+.PHONY: help build run run-xen test check fuzz bench soak deps clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## bin/xvsock, one static binary
+	@mkdir -p bin
+	$(BUILD) -o bin/xvsock .
+
+run: build ## show it all on a simulated Xen host: needs Go only, no root
+	@bin/xvsock sim
+
+run-xen: build deps ## the same on real Xen in QEMU
+	@XVSOCK_RIG=1 $(GO) run ./image/rig/demo
+
+test: deps check ## everything, the real-Xen tests included
+	XVSOCK_RIG=1 $(GO) test -count=1 -timeout 20m ./image/... ./ring/model/...
+
+check: ## what needs no VM: format, vet, staticcheck, all tests with -race
+	@test -z "$$(gofmt -l .)" || { echo 'gofmt would change:'; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) test -race -short ./...
+
+FUZZTIME ?= 20s
+fuzz: ## each fuzz target for FUZZTIME (20s)
+	@$(GO) list ./... | while read -r p; do \
+	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
+	  done; done
+
+bench: ## Go benchmarks of the rings and the connections
+	$(GO) test -run '^$$' -bench . -benchmem ./ring ./mux ./vsock
+
+soak: ## the randomised tests, long
+	$(GO) test -race -count=20 ./ring ./mux ./link ./vsock ./xenstore ./sim/...
+
+deps: ## install what the real-Xen rig needs (root), or say what is missing
+	@missing=; for p in $(PACKAGES); do \
+	  dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; \
+	done; \
+	test -z "$$missing" && exit 0; \
+	if [ "$$(id -u)" = 0 ]; then \
+	  echo "installing$$missing"; apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	else \
+	  echo "real Xen in QEMU needs these Debian packages; as root: apt-get install$$missing"; exit 1; \
+	fi
+
+clean: ## remove what was built
+	rm -rf bin build

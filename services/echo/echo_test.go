@@ -1,0 +1,177 @@
+package echo_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"xvsock/services"
+	"xvsock/services/echo"
+)
+
+func anybody(net.Conn) (services.Caller, bool) { return services.Caller{Domain: 5}, true }
+
+// serve runs an echo server on l until the test ends.
+func serve(t testing.TB, l net.Listener, c echo.Config) *echo.Server {
+	c.Identify = anybody
+	s := echo.NewServer(c)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Serve = %v", err)
+		}
+	})
+	return s
+}
+
+func listen(t testing.TB, network string) net.Listener {
+	address := "127.0.0.1:0"
+	if network == "unix" {
+		address = filepath.Join(t.TempDir(), "s")
+	}
+	l, err := net.Listen(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func dial(t testing.TB, l net.Listener) net.Conn {
+	c, err := net.Dial(l.Addr().Network(), l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(30 * time.Second))
+	return c
+}
+
+func TestEchoKeepsTheHalfClose(t *testing.T) {
+	for _, network := range []string{"tcp", "unix"} {
+		for _, size := range []int{0, 1, 32 << 10, 1<<20 + 1} {
+			l := listen(t, network)
+			serve(t, l, echo.Config{})
+			c := dial(t, l)
+			sent := make([]byte, size)
+			for i := range sent {
+				sent[i] = byte(rand.Uint32())
+			}
+			go func() {
+				c.Write(sent)
+				c.(interface{ CloseWrite() error }).CloseWrite()
+			}()
+			got, err := io.ReadAll(c)
+			if err != nil || !bytes.Equal(got, sent) {
+				t.Errorf("%s: %d of %d bytes back, %v", network, len(got), size, err)
+			}
+		}
+	}
+}
+
+// one is a listener that gives one connection.
+type one struct {
+	conns chan net.Conn
+	done  chan struct{}
+}
+
+func (o one) Accept() (net.Conn, error) {
+	select {
+	case c := <-o.conns:
+		return c, nil
+	case <-o.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (o one) Close() error {
+	select {
+	case <-o.done:
+	default:
+		close(o.done)
+	}
+	return nil
+}
+
+func (o one) Addr() net.Addr { return &net.UnixAddr{} }
+
+func TestIdleAndUnreadConnectionsEnd(t *testing.T) {
+	for why, send := range map[string]string{"a silent peer": "", "a peer that does not read": "x"} {
+		synctest.Test(t, func(t *testing.T) {
+			l := one{make(chan net.Conn, 1), make(chan struct{})}
+			a, b := net.Pipe()
+			defer a.Close()
+			l.conns <- b
+			serve(t, l, echo.Config{Idle: 10 * time.Second})
+			io.WriteString(a, send)
+			time.Sleep(9 * time.Second)
+			synctest.Wait()
+			a.SetWriteDeadline(time.Now())
+			if _, err := a.Write([]byte("y")); errors.Is(err, io.ErrClosedPipe) {
+				t.Errorf("%s: the connection ended too early", why)
+			}
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			if n, err := a.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
+				t.Errorf("%s: %d bytes, %v after the idle limit; want the end", why, n, err)
+			}
+		})
+	}
+}
+
+func TestEchoBoundsConnections(t *testing.T) {
+	l := listen(t, "tcp")
+	s := serve(t, l, echo.Config{PerDomain: 1})
+	first := dial(t, l)
+	first.Write([]byte("x"))
+	if _, err := io.ReadFull(first, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	second := dial(t, l)
+	second.Write([]byte("x"))
+	if n, err := second.Read(make([]byte, 1)); n > 0 || err == nil {
+		t.Errorf("the second connection was served: %d, %v", n, err)
+	}
+	if s.Refused() != 1 {
+		t.Errorf("Refused() = %d", s.Refused())
+	}
+}
+
+func TestEchoAllocatesNothingPerMessage(t *testing.T) {
+	l := listen(t, "tcp")
+	serve(t, l, echo.Config{})
+	c := dial(t, l)
+	message := make([]byte, 512)
+	allocations := testing.AllocsPerRun(200, func() {
+		if _, err := c.Write(message); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, message); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if allocations > 0 {
+		t.Errorf("%v allocations a message", allocations)
+	}
+}
+
+func BenchmarkEcho(b *testing.B) {
+	l := listen(b, "unix")
+	serve(b, l, echo.Config{})
+	c := dial(b, l)
+	message := make([]byte, 64)
+	b.ReportAllocs()
+	for b.Loop() {
+		c.Write(message)
+		io.ReadFull(c, message)
+	}
+}
