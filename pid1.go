@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"xvsock/bridge"
@@ -24,10 +25,12 @@ func serviceDomain(start time.Time) {
 	level := new(slog.LevelVar)
 	log := pid1.NewLog(console, level, start)
 	kernel := pid1.Linux()
-	in := pid1.New(pid1.Options{Kernel: kernel, Console: console, Log: log, Start: start, Reaper: pid1.NewReaper()})
+	reaper := pid1.NewReaper()
+	in := pid1.New(pid1.Options{Kernel: kernel, Console: console, Log: log, Start: start, Reaper: reaper})
 	defer in.Guard()
 
 	ctx := context.Background()
+	in.Go(ctx, reaper.Run)
 	go pid1.Signals(ctx, func(how pid1.How) { in.Shutdown(ctx, how) })
 	d := &domain{init: in, log: log, ready: make(chan struct{})}
 	err := in.Boot(ctx, []pid1.Step{
@@ -118,6 +121,13 @@ func (d *domain) start(context.Context) (err error) {
 	cfg := daemon.Config{
 		Domain: d.devices, Name: d.name, Version: version, Services: d.offers(), Control: d.control,
 		Ready: func() { close(d.ready) }, Log: d.log,
+		Shutdown: func(reboot bool) {
+			how := pid1.PowerOff
+			if reboot {
+				how = pid1.Reboot
+			}
+			go d.init.Shutdown(context.Background(), how)
+		},
 	}
 	d.init.Go(ctx, func(ctx context.Context) error {
 		defer close(d.stopped)
@@ -164,5 +174,18 @@ func (d *domain) stop(ctx context.Context) error {
 		return ctx.Err()
 	}
 	d.control.Close()
+	d.log.Info("memory of PID 1", "peak", peakMemory())
 	return d.close()
+}
+
+// peakMemory is the most memory that this process was ever resident in, as the
+// kernel prints it.
+func peakMemory() string {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return "unknown"
+	}
+	_, rest, _ := strings.Cut(string(status), "\nVmHWM:")
+	line, _, _ := strings.Cut(rest, "\n")
+	return strings.TrimSpace(line)
 }

@@ -22,6 +22,7 @@ const (
 	MethodServices   = ControlInterface + ".Services"
 	MethodResolve    = ControlInterface + ".Resolve"
 	MethodPing       = ControlInterface + ".Ping"
+	MethodShutdown   = ControlInterface + ".Shutdown"
 )
 
 // Errors that the control socket answers with.
@@ -48,6 +49,9 @@ method Resolve(name: string, domain: ?string) -> (service: Service)
 # Moves bytes through the echo service of a domain and compares; seconds is how
 # long that took, connect included.
 method Ping(domain: string, bytes: int) -> (bytes: int, seconds: float)
+
+# Ends the domain whose PID 1 the daemon is; answered before it does.
+method Shutdown(reboot: bool) -> ()
 
 error UnknownDomain (message: string)
 error AmbiguousDomain (message: string)
@@ -108,6 +112,11 @@ type PingReply struct {
 	Seconds float64 `json:"seconds"`
 }
 
+// ShutdownArgs are the parameters of MethodShutdown.
+type ShutdownArgs struct {
+	Reboot bool `json:"reboot"`
+}
+
 // queryTimeout bounds what the control socket asks of another domain.
 const queryTimeout = 10 * time.Second
 
@@ -134,6 +143,9 @@ func (d *daemon) control(names names, m *manager.Manager) varlink.Handler {
 		MethodServices: c.services,
 		MethodResolve:  c.resolve,
 		MethodPing:     c.ping,
+	}
+	if d.cfg.Shutdown != nil {
+		methods[MethodShutdown] = c.shutdown
 	}
 	methods.Describe(d.info(), map[string]string{ControlInterface: controlInterface})
 	return methods
@@ -203,6 +215,16 @@ func (c *control) resolve(ctx context.Context, call *varlink.Call) (any, error) 
 		return err
 	})
 	return reply, err
+}
+
+// shutdown answers MethodShutdown.
+func (c *control) shutdown(_ context.Context, call *varlink.Call) (any, error) {
+	var args ShutdownArgs
+	if err := call.Decode(&args); err != nil {
+		return nil, err
+	}
+	c.cfg.Shutdown(args.Reboot)
+	return nil, nil
 }
 
 // ask asks the discovery service of a domain; "" is the backend, whose directory

@@ -41,6 +41,9 @@ type Config struct {
 	Link   link.Options
 	// Control is where the control socket listens; nil: none.
 	Control net.Listener
+	// Shutdown begins the end of the domain; nil if this process is not its PID
+	// 1. It does not wait.
+	Shutdown func(reboot bool)
 	// Ready is called once the services listen. The link may come later.
 	Ready func()
 	Log   *slog.Logger // nil: none

@@ -43,7 +43,7 @@ func NewQuota(perDomain, total int) *Quota {
 func (q *Quota) Acquire(domain uint16) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if  q.held[domain] >= q.perDomain {
+	if q.sum >= q.total || q.held[domain] >= q.perDomain {
 		return false
 	}
 	q.held[domain]++

@@ -23,10 +23,11 @@
  * -DMAP: words are loaded whole, after a fence, and data is read in place.
  *        Otherwise they are copied in pieces, lower first, with one slot of
  *        data copied speculatively behind them.
- * -DPOLL: both sides may poll before they sleep, as often as they like.
- *        Otherwise they never are awake, and sleep after any fetch.
- * Every -DNO_... and the like breaks one rule; the test asserts that each is
- * then found out (model_test.go).
+ * -DRPOLL, -DWPOLL: the reader, the writer may poll before it sleeps, as often
+ *        as it likes, and then does not sleep on a "not yet". A side that never
+ *        polls is never awake, and sleeps after any fetch.
+ * Every other -D breaks one rule, and model_test.go asserts that this is then
+ * found out.
  *
  * Memory is weaker than what Go's atomics give: every store goes through a
  * first-in first-out store buffer (x86's rules) and only the fences that the
@@ -65,13 +66,13 @@ active proctype DrainR() { byte w, v; end: do :: d_step { bufR?w,v -> mem[w] = v
 /* A hypercall comes after all stores. */
 inline notify(buf, pending) { fence(buf); pending = 1 }
 
-inline publish(buf, value, complement, n) {
+inline publish(buf, value, complement, position) {
 #ifdef COMPLEMENT_LAST
-	store(buf, value, n);
-	store(buf, complement, n)
+	store(buf, value, position);
+	store(buf, complement, position)
 #else
-	store(buf, complement, n);
-	store(buf, value, n)
+	store(buf, complement, position);
+	store(buf, value, position)
 #endif
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"io"
 	"log"
 	"os"
 	"os/exec"
@@ -14,55 +15,66 @@ import (
 
 // command is a running command of the rig, leader of its process group.
 type command struct {
-	stdin chan []byte // closed after the end of the input
-	once  sync.Once   // closes stdin
+	stdin chan []byte   // an empty one is the end of the input
+	ended chan struct{} // closed when the command has ended
 
 	mu   sync.Mutex
 	pid  int
-	over bool // reaped: the pid may be another's
+	over bool // about to be reaped: the pid may soon be another's
 }
 
 // stdinFrames is how much input may wait for a command that does not read.
-// The rig writes no more than this without being told that it went on.
 const stdinFrames = 1024
 
-func startCommand(id uint32, request wire.Exec, out *wire.Writer) *command {
-	c := &command{stdin: make(chan []byte, stdinFrames)}
+func (a *agent) startCommand(id uint32, request wire.Exec) {
 	if len(request.Args) == 0 {
-		exit(out, id, wire.Exit{Code: 127, Error: "no command named"})
-		return c
+		a.close(id, wire.Exit{Code: 127, Error: "no command named"})
+		return
 	}
 	cmd := exec.Command(request.Args[0], request.Args[1:]...)
 	cmd.Env = append(os.Environ(), request.Env...)
 	cmd.Dir = request.Dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = orphanDelay
-	cmd.Stdout = out.Bytes(id, wire.KindStdout)
-	cmd.Stderr = out.Bytes(id, wire.KindStderr)
+	cmd.Stdout = a.out.Bytes(id, wire.KindStdout)
+	cmd.Stderr = a.out.Bytes(id, wire.KindStderr)
 	input, err := cmd.StdinPipe()
 	if err == nil {
 		err = cmd.Start()
 	}
 	if err != nil {
-		exit(out, id, wire.Exit{Code: 127, Error: err.Error()})
-		return c
+		a.close(id, wire.Exit{Code: 127, Error: err.Error()})
+		return
 	}
-	c.pid = cmd.Process.Pid
-	if err := out.WriteJSON(id, wire.KindStarted, wire.Started{PID: c.pid}); err != nil {
+	c := &command{stdin: make(chan []byte, stdinFrames), ended: make(chan struct{}), pid: cmd.Process.Pid}
+	a.open(id, c)
+	if err := a.out.WriteJSON(id, wire.KindStarted, wire.Started{PID: c.pid}); err != nil {
 		log.Print(err)
 	}
+	go c.feed(input)
 	go func() {
-		for data := range c.stdin {
-			if _, err := input.Write(data); err != nil {
-				break // the command closed its input
+		how := c.wait(cmd)
+		close(c.ended)
+		a.close(id, how)
+	}()
+}
+
+// feed writes the command's input until that or the command ends.
+func (c *command) feed(input io.WriteCloser) {
+	defer input.Close()
+	for {
+		select {
+		case data := <-c.stdin:
+			if len(data) == 0 {
+				return
 			}
+			if _, err := input.Write(data); err != nil {
+				return // the command closed its input
+			}
+		case <-c.ended:
+			return
 		}
-		_ = input.Close()
-	}()
-	go func() {
-		exit(out, id, c.wait(cmd))
-	}()
-	return c
+	}
 }
 
 // wait waits for the command without reaping it first, so that no signal can
@@ -89,12 +101,9 @@ func (c *command) wait(cmd *exec.Cmd) wire.Exit {
 }
 
 func (c *command) input(data []byte) {
-	if len(data) == 0 {
-		c.once.Do(func() { close(c.stdin) })
-		return
-	}
 	select {
 	case c.stdin <- data:
+	case <-c.ended:
 	default:
 		log.Printf("input for pid %d thrown away: it does not read", c.pid)
 	}
@@ -113,12 +122,6 @@ func (c *command) signal(s wire.Signal) {
 		return
 	}
 	if err := unix.Kill(target, unix.Signal(s.Number)); err != nil && !errors.Is(err, unix.ESRCH) {
-		log.Print(err)
-	}
-}
-
-func exit(out *wire.Writer, id uint32, e wire.Exit) {
-	if err := out.WriteJSON(id, wire.KindExit, e); err != nil {
 		log.Print(err)
 	}
 }

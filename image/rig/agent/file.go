@@ -10,21 +10,21 @@ import (
 // file is a file that the rig sends. It is written beside its name and
 // renamed, so that a program which is running can be replaced.
 type file struct {
+	a    *agent
 	id   uint32
-	out  *wire.Writer
 	put  wire.Put
 	f    *os.File
 	err  error
 	over bool
 }
 
-func startFile(id uint32, put wire.Put, out *wire.Writer) *file {
-	f := &file{id: id, out: out, put: put}
+func (a *agent) startFile(id uint32, put wire.Put) {
+	f := &file{a: a, id: id, put: put}
+	a.open(id, f)
 	if f.err = os.MkdirAll(filepath.Dir(put.Path), 0o755); f.err != nil {
-		return f
+		return
 	}
 	f.f, f.err = os.OpenFile(put.Path+".part", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	return f
 }
 
 // input writes the next piece. Files go to memory (a tmpfs), so a write does
@@ -55,10 +55,10 @@ func (f *file) finish() {
 	}
 	if f.err != nil {
 		_ = os.Remove(part)
-		exit(f.out, f.id, wire.Exit{Code: 1, Error: f.err.Error()})
+		f.a.close(f.id, wire.Exit{Code: 1, Error: f.err.Error()})
 		return
 	}
-	exit(f.out, f.id, wire.Exit{})
+	f.a.close(f.id, wire.Exit{})
 }
 
 func (f *file) signal(wire.Signal) {}

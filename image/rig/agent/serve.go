@@ -7,6 +7,7 @@ import (
 	"io"
 	"log"
 	"os"
+	"sync"
 	"time"
 
 	"xvsock/image/rig/wire"
@@ -70,10 +71,11 @@ func openPort() (*os.File, error) {
 	}
 }
 
-// agent holds the open streams. Only run's goroutine touches the map; a
-// stream that ends by itself leaves its entry, which costs a pointer.
+// agent holds the open streams.
 type agent struct {
-	out     *wire.Writer
+	out *wire.Writer
+
+	mu      sync.Mutex
 	streams map[uint32]stream
 }
 
@@ -87,6 +89,39 @@ type stream interface {
 func newAgent(out *wire.Writer) *agent {
 	return &agent{out: out, streams: make(map[uint32]stream)}
 }
+
+// open takes s as the stream id until close.
+func (a *agent) open(id uint32, s stream) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.streams[id] = s
+}
+
+// close says how a stream ended, and forgets it.
+func (a *agent) close(id uint32, how wire.Exit) {
+	a.mu.Lock()
+	delete(a.streams, id)
+	a.mu.Unlock()
+	if err := a.out.WriteJSON(id, wire.KindExit, how); err != nil {
+		log.Print(err)
+	}
+}
+
+// stream gives an open stream, or one that takes no notice.
+func (a *agent) stream(id uint32) stream {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if s, ok := a.streams[id]; ok {
+		return s
+	}
+	return closedStream{}
+}
+
+// closedStream is what has ended while the rig still spoke to it.
+type closedStream struct{}
+
+func (closedStream) input([]byte)       {}
+func (closedStream) signal(wire.Signal) {}
 
 func (a *agent) run(in io.Reader) error {
 	for {
@@ -110,25 +145,21 @@ func (a *agent) handle(f wire.Frame) error {
 		if err := f.Decode(&exec); err != nil {
 			return err
 		}
-		a.streams[f.Stream] = startCommand(f.Stream, exec, a.out)
+		a.startCommand(f.Stream, exec)
 	case wire.KindPut:
 		var put wire.Put
 		if err := f.Decode(&put); err != nil {
 			return err
 		}
-		a.streams[f.Stream] = startFile(f.Stream, put, a.out)
+		a.startFile(f.Stream, put)
 	case wire.KindSignal:
 		var signal wire.Signal
 		if err := f.Decode(&signal); err != nil {
 			return err
 		}
-		if s := a.streams[f.Stream]; s != nil {
-			s.signal(signal)
-		}
+		a.stream(f.Stream).signal(signal)
 	case wire.KindStdin, wire.KindData:
-		if s := a.streams[f.Stream]; s != nil {
-			s.input(f.Payload)
-		}
+		a.stream(f.Stream).input(f.Payload)
 	default:
 		return fmt.Errorf("%w: kind %d is not for the agent", wire.ErrFrame, f.Kind)
 	}
