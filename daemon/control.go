@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"xvsock/manager"
@@ -40,7 +41,7 @@ type Link (domain: int, name: string, uuid: string, backend: bool, up: bool, con
 type Service (domain: string, uuid: string, name: string, port: int, state: string, cid: ?int, txt: ?[string]string)
 
 # role is frontend or backend; uptime is in seconds.
-method Status() -> (role: string, domain: int, name: string, version: string, uptime: float, links: []Link)
+method Status() -> (role: string, domain: int, name: string, version: string, uptime: float, goroutines: int, links: []Link)
 
 # Without a domain: everything that the backend's directory shows this domain.
 method Services(domain: ?string) -> (services: []Service)
@@ -65,7 +66,9 @@ type Status struct {
 	Name    string  `json:"name"`
 	Version string  `json:"version"`
 	Uptime  float64 `json:"uptime"` // seconds
-	Links   []Link  `json:"links"`
+	// Goroutines is how many goroutines the daemon has: steady when idle.
+	Goroutines int    `json:"goroutines"`
+	Links      []Link `json:"links"`
 }
 
 // Link is one link, or one frontend whose link is not up.
@@ -162,7 +165,7 @@ type control struct {
 func (c *control) status(context.Context, *varlink.Call) (any, error) {
 	s := Status{
 		Role: "frontend", Domain: uint16(c.cfg.Domain.ID), Name: c.cfg.Name,
-		Version: c.cfg.Version, Uptime: time.Since(c.started).Seconds(), Links: []Link{},
+		Version: c.cfg.Version, Uptime: time.Since(c.started).Seconds(), Goroutines: runtime.NumGoroutine(), Links: []Link{},
 	}
 	up := make(map[xen.DomID]vsock.Peer)
 	for _, p := range c.stack.Peers() {

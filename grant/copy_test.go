@@ -132,6 +132,12 @@ func kernelWithoutXen(t testing.TB) *Kernel {
 	return k
 }
 
+func TestTheStatusBeforeACopyIsTheSameOnBothSidesOfTheBoundary(t *testing.T) {
+	if Status(sys.StatusUnset) != StatusUnset {
+		t.Errorf("package sys says %d, this package %d", sys.StatusUnset, int16(StatusUnset))
+	}
+}
+
 func TestACallThatFailsLeavesNoStatusThatLooksGood(t *testing.T) {
 	k := kernelWithoutXen(t)
 	for _, write := range []bool{false, true} {

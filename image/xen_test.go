@@ -1,13 +1,17 @@
 package image_test
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"xvsock/image"
 	"xvsock/image/rig"
@@ -21,6 +25,14 @@ type xenHost struct {
 	binary  string
 	ramdisk string // with the Xen drivers
 	bare    string // without any module
+
+	*running
+}
+
+// running is what runs on the host, across subtests.
+type running struct {
+	domains map[string]*rig.Domain
+	backend *rig.Process // in dom0
 }
 
 // bootXen boots the host.
@@ -28,7 +40,7 @@ func bootXen(t *testing.T) *xenHost {
 	t.Helper()
 	dir := t.TempDir()
 	h := &xenHost{
-		t: t, binary: filepath.Join(dir, "xvsock"),
+		t: t, running: &running{domains: make(map[string]*rig.Domain)}, binary: filepath.Join(dir, "xvsock"),
 		ramdisk: filepath.Join(dir, "service.cpio.gz"), bare: filepath.Join(dir, "bare.cpio.gz"),
 	}
 	if err := rig.BuildProgram(t.Context(), "xvsock", h.binary); err != nil {
@@ -51,6 +63,7 @@ func (h *xenHost) service(name string, kind image.DomainType, cmdline string) *r
 	h.t.Helper()
 	d := h.Guest(rig.Guest{Name: name, Type: kind, Ramdisk: h.ramdisk, Cmdline: "xvsock.service=echo " + cmdline})
 	h.Sh("xvsock attach " + name)
+	h.domains[name] = d
 	return d
 }
 
@@ -96,53 +109,248 @@ func (h *xenHost) linksUp(n int, within time.Duration) {
 	})
 }
 
-func TestServiceDomainsOnXen(t *testing.T) {
+// TestOnXen boots real Xen once and runs everything there that is about the
+// binary as a whole.
+func TestOnXen(t *testing.T) {
 	h := bootXen(t)
-	h.Background("xvsock backend")
-	h.until("xvsock status", 20*time.Second, func(string) bool { return true })
-	guests := map[string]*rig.Domain{
-		"web": h.service("web", image.PV, ""),
-		"db":  h.service("db", image.PVH, ""),
+	h.startBackend()
+	for _, scenario := range []struct {
+		name string
+		run  func(*xenHost)
+	}{
+		{"two service domains answer discovery and echo", (*xenHost).serviceDomains},
+		{"a transfer ends with the domain that is destroyed", (*xenHost).destroyMidTransfer},
+		{"a backend that was killed serves again in 5 s", (*xenHost).killBackend},
+		{"an orderly shutdown stays within 24 MiB", (*xenHost).shutdown},
+		{"a guest without the modules says so and ends", (*xenHost).withoutModules},
+		{"a bad key is said in one line", (*xenHost).badKey},
+		{"detached domains leave nothing", (*xenHost).detach},
+	} {
+		ok := t.Run(scenario.name, func(t *testing.T) {
+			sub := *h
+			sub.t, sub.Scenario = t, h.With(t)
+			scenario.run(&sub)
+		})
+		if !ok {
+			break // the next ones would fail for this one's reason
+		}
 	}
-	for name, d := range guests {
-		t.Logf("%s: %s", name, h.Await(d, "xvsock: ready in"))
+}
+
+// startBackend starts the backend in dom0 and waits until it answers.
+func (h *xenHost) startBackend() {
+	h.t.Helper()
+	h.backend = h.Background("xvsock backend --service echo")
+	h.until("xvsock status", 30*time.Second, func(string) bool { return true })
+}
+
+// serviceDomains creates a PV and a PVH service domain, which stay.
+func (h *xenHost) serviceDomains() {
+	for name, kind := range map[string]image.DomainType{"web": image.PV, "db": image.PVH} {
+		d := h.service(name, kind, "")
+		h.t.Logf("%s (%s): %s", name, kind, h.Await(d, "xvsock: ready in"))
 	}
 	h.linksUp(2, 30*time.Second)
+	for _, name := range []string{"web", "db"} {
+		list := services(h.t, h.Sh("xvsock services -o json "+name))
+		if len(list) != 2 || list[0].Name != "discovery" || list[1].Name != "echo" || list[1].Domain != name {
+			h.t.Errorf("port 2 of %s answers %+v", name, list)
+		}
+		h.t.Log("\n" + h.Sh("xvsock ping --bytes 1048576 "+name))
+	}
+	h.until("xvsock services -o json", 10*time.Second, func(out string) bool { return len(services(h.t, out)) == 6 })
+	h.t.Log("\n" + h.Sh("xvsock services"))
+	if list := services(h.t, h.Sh("xvsock resolve -o json --domain web echo")); len(list) != 1 || list[0].Port != 7 {
+		h.t.Errorf("resolve echo of web: %+v", list)
+	}
+}
 
-	t.Run("each domain answers on its port 2", func(t *testing.T) {
-		for name := range guests {
-			list := services(t, h.Sh("xvsock services -o json "+name))
-			if len(list) != 2 || list[0].Name != "discovery" || list[1].Name != "echo" || list[1].Domain != name {
-				t.Errorf("port 2 of %s answers %+v", name, list)
-			}
-		}
+// resources are what dom0's backend holds.
+type resources struct {
+	Role       string
+	Goroutines int
+	Links      []struct {
+		Name               string
+		Up                 bool
+		Connections, Pages int
+	}
+	ports   int // event channels of dom0, the kernel's included
+	watches int
+	files   int // open files of the backend
+}
+
+// resources counts.
+func (h *xenHost) resources() (r resources) {
+	h.t.Helper()
+	if err := json.Unmarshal([]byte(h.Sh("xvsock status -o json")), &r); err != nil {
+		h.t.Fatal(err)
+	}
+	r.ports = strings.Count(h.Sh("lsevtchn 0"), "\n")
+	r.files = strings.Count(h.Sh(fmt.Sprintf("ls /proc/%d/fd", h.backend.PID())), "\n")
+	return r
+}
+
+// pages is how many pages the backend has granted.
+func (r resources) pages() (n int) {
+	for _, l := range r.Links {
+		n += l.Pages
+	}
+	return n
+}
+
+// destroyMidTransfer destroys a domain while bytes move, and counts what the
+// backend holds before and after.
+func (h *xenHost) destroyMidTransfer() {
+	before := h.resources()
+	victim := h.service("victim", image.PV, "")
+	h.Await(victim, "xvsock: ready in")
+	h.linksUp(3, 30*time.Second)
+	ping := h.Background("xvsock ping --bytes 1073741824 victim")
+	h.until("xvsock peers -o json", 20*time.Second, func(out string) bool {
+		return strings.Contains(out, `"name": "victim"`) && !strings.Contains(out, `"connections": 1,`) || strings.Contains(out, `"connections": 2`)
 	})
-	t.Run("the backend's directory lists the whole host", func(t *testing.T) {
-		h.until("xvsock services -o json", 10*time.Second, func(out string) bool { return len(services(t, out)) == 5 })
-		t.Log("\n" + h.Sh("xvsock services"))
-		if list := services(t, h.Sh("xvsock resolve -o json --domain web echo")); len(list) != 1 || list[0].Port != 7 {
-			t.Errorf("resolve echo of web: %+v", list)
+	h.Sh("xl destroy victim")
+	gone := time.Now()
+	ctx, cancel := context.WithTimeout(h.t.Context(), 30*time.Second)
+	defer cancel()
+	r, err := ping.Wait(ctx)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	took := time.Since(gone)
+	h.t.Logf("transfer ended %v after xl destroy returned: %s", took.Round(time.Millisecond), strings.TrimSpace(ping.Output.String()))
+	if r.Code != 1 || !ping.Output.Contains("connection reset") {
+		h.t.Errorf("ping ended with status %d", r.Code)
+	}
+	if took > 2*time.Second {
+		h.t.Errorf("transfer ended %v after the domain was destroyed, want 2 s at most", took)
+	}
+	// The neighbours' links and everything else is as before.
+	var after resources
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(200 * time.Millisecond) {
+		after = h.resources()
+		if after.Goroutines == before.Goroutines && after.ports == before.ports &&
+			after.pages() == before.pages() && after.files == before.files && len(after.Links) == len(before.Links) {
+			break
 		}
-	})
-	t.Run("1 MiB comes back from echo unchanged", func(t *testing.T) {
-		for name := range guests {
-			t.Log("\n" + h.Sh("xvsock ping --bytes 1048576 "+name))
+		if time.Now().After(deadline) {
+			h.t.Fatalf("the backend holds %+v, before %+v", after, before)
 		}
+	}
+	h.t.Logf("before and after: %d goroutines, %d ports of dom0, %d granted pages, %d open files",
+		after.Goroutines, after.ports, after.pages(), after.files)
+	if out := h.Sh("xenstore-ls /local/domain/0/backend/xvsock"); strings.Contains(out, "victim") {
+		h.t.Errorf("nodes of a destroyed domain are left:\n%s", out)
+	}
+}
+
+// killBackend kills the backend while a frontend of dom0 itself moves bytes
+// through it, and starts it again.
+func (h *xenHost) killBackend() {
+	const control = "--control /run/xvsock/self"
+	self := h.Background("xvsock domain --service echo " + control)
+	h.Sh("xvsock attach 0")
+	h.until("xvsock "+control+" peers -o json", 20*time.Second, func(out string) bool { return strings.Contains(out, `"up": true`) })
+	h.linksUp(3, 20*time.Second)
+	ping := h.Background("xvsock " + control + " ping --bytes 1073741824 @backend")
+	h.until("xvsock "+control+" peers -o json", 20*time.Second, func(out string) bool {
+		return strings.Contains(out, `"connections": 2`)
 	})
-	t.Run("an orderly shutdown prints the peak memory", func(t *testing.T) {
-		for name, d := range guests {
-			h.Sh("xl shutdown " + name)
-			line := h.Await(d, "memory of PID 1")
-			m := regexp.MustCompile(`peak="?(\d+) kB`).FindStringSubmatch(line)
-			if m == nil {
-				t.Fatalf("no figure in %q", line)
-			}
-			kib, _ := strconv.Atoi(m[1])
-			t.Logf("%s: peak resident memory of PID 1 in a 128 MiB guest with two services: %.1f MiB", name, float64(kib)/1024)
-			if kib > 24<<10 {
-				t.Errorf("%s: PID 1 took %d KiB, more than 24 MiB", name, kib)
-			}
+	if err := h.backend.Signal(unix.SIGKILL); err != nil {
+		h.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(h.t.Context(), 30*time.Second)
+	defer cancel()
+	if r, err := ping.Wait(ctx); err != nil || r.Code != 1 || !ping.Output.Contains("connection reset") {
+		h.t.Errorf("a frontend's connection ended with %v, status %d: %s", err, r.Code, ping.Output)
+	}
+	if _, err := h.backend.Wait(ctx); err != nil {
+		h.t.Fatal(err)
+	}
+	h.startBackend()
+	up := time.Now()
+	h.linksUp(3, 5*time.Second)
+	h.t.Logf("all three front links are up %v after the backend answered again", time.Since(up).Round(time.Millisecond))
+	// Listeners stayed: the same daemons answer, and have registered again.
+	h.until("xvsock services -o json", 10*time.Second, func(out string) bool { return len(services(h.t, out)) == 8 })
+	h.Sh("xvsock ping web && xvsock ping db && xvsock " + control + " ping @backend")
+	h.Sh("xvsock detach 0")
+	h.stops(self)
+}
+
+// stops sends SIGTERM to a daemon, which ends in order.
+func (h *xenHost) stops(p *rig.Process) {
+	h.t.Helper()
+	if err := p.Signal(unix.SIGTERM); err != nil {
+		h.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(h.t.Context(), 20*time.Second)
+	defer cancel()
+	if r, err := p.Wait(ctx); err != nil || r.Code != 0 {
+		h.t.Errorf("%s ended with %v, status %d: %s", p.Command, err, r.Code, p.Output.Tail(5))
+	}
+}
+
+// shutdown ends both service domains as xl shutdown does.
+func (h *xenHost) shutdown() {
+	for _, name := range []string{"web", "db"} {
+		h.Sh("xl shutdown " + name)
+		line := h.Await(h.domains[name], "memory of PID 1")
+		m := regexp.MustCompile(`peak="?(\d+) kB`).FindStringSubmatch(line)
+		if m == nil {
+			h.t.Fatalf("no figure in %q", line)
 		}
-		h.linksUp(0, 30*time.Second)
-	})
+		kib, _ := strconv.Atoi(m[1])
+		h.t.Logf("%s: peak resident memory of PID 1 in a 128 MiB guest with two services: %.1f MiB", name, float64(kib)/1024)
+		if kib > 24<<10 {
+			h.t.Errorf("%s: PID 1 took %d KiB, more than 24 MiB", name, kib)
+		}
+	}
+	h.linksUp(0, 30*time.Second)
+	h.until("xl list", 20*time.Second, func(out string) bool { return !strings.Contains(out, "web") && !strings.Contains(out, "db") })
+}
+
+// withoutModules boots an image that lacks the drivers: one clear line, no hang.
+func (h *xenHost) withoutModules() {
+	d := h.Guest(rig.Guest{Name: "bare", Ramdisk: h.bare, Cmdline: "xvsock.panic=halt"})
+	line := h.Await(d, "xen-gntalloc")
+	h.t.Log(line)
+	for _, want := range []string{"xen-evtchn", "xen-gntdev", "xvsock image build"} {
+		if !strings.Contains(line, want) {
+			h.t.Errorf("the line does not name %q", want)
+		}
+	}
+	h.gone(d)
+}
+
+// badKey boots with a misspelt key and a malformed value.
+func (h *xenHost) badKey() {
+	d := h.Guest(rig.Guest{Name: "typo", Ramdisk: h.ramdisk, Cmdline: "xvsock.serivce=echo xvsock.log=loud"})
+	h.domains["typo"] = d
+	for _, key := range []string{"xvsock.serivce", "xvsock.log"} {
+		h.t.Log(h.Await(d, key))
+	}
+	h.t.Log(h.Await(d, "xvsock: ready in"))
+}
+
+// detach takes the last domain away and looks for what is left.
+func (h *xenHost) detach() {
+	h.Sh("xvsock attach typo")
+	h.linksUp(1, 20*time.Second)
+	h.Sh("xvsock detach typo")
+	if out := h.Sh("xenstore-ls"); strings.Contains(out, "xvsock/") || strings.Contains(out, "event-channel-from") {
+		h.t.Errorf("nodes are left after detach:\n%s", out)
+	}
+	h.Sh("xl destroy typo")
+	h.stops(h.backend)
+}
+
+// gone waits until a guest has ended by itself.
+func (h *xenHost) gone(d *rig.Domain) {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)
+	defer cancel()
+	if err := d.AwaitGone(ctx); err != nil {
+		h.t.Fatal(err)
+	}
 }

@@ -1,6 +1,6 @@
 package mux
 
-import "log/slog"
+import "time"
 
 // dispatch gives a frame to the owner of its tuple. A frame for no tuple is
 // answered with RST, but for RST, which is answered by nothing.
@@ -138,10 +138,20 @@ func (c *Conn) lied(why string) {
 		}
 	})
 	if lost {
-		c.s.lies.Add(1)
-		c.s.cfg.Log.Warn("connection broke the protocol", "why", why,
-			slog.Uint64("local", uint64(c.key.local)), slog.Uint64("remote", uint64(c.key.remote)))
+		c.s.logLie(c.key, why)
 	}
+}
+
+// logLie counts a connection lost to a lie and logs it, at most once a second:
+// the other side must not fill the log either.
+func (s *Session) logLie(k tuple, why string) {
+	n := s.lies.Add(1)
+	now := time.Now()
+	if now.Sub(s.lieLogged) < time.Second {
+		return
+	}
+	s.lieLogged = now
+	s.cfg.Log.Warn("connection broke the protocol", "why", why, "local", k.local, "remote", k.remote, "lost", n)
 }
 
 // withLock runs f under Session.mu. What it makes sendable the pump sends at

@@ -1,8 +1,10 @@
 package mux
 
 import (
+	"bytes"
 	"errors"
 	"io"
+	"log/slog"
 	"slices"
 	"syscall"
 	"testing"
@@ -31,14 +33,20 @@ type victim struct {
 }
 
 func newVictim(t testing.TB, cfg Config) *victim {
+	return newVictimOver(t, cfg, 64<<10, func(e *muxtest.End) Transport { return e })
+}
+
+// newVictimOver is newVictim with rings of some size and something between the
+// session and its end.
+func newVictimOver(t testing.TB, cfg Config, ring int, over func(*muxtest.End) Transport) *victim {
 	v := &victim{accepted: make(backlog, 4)}
 	var other *muxtest.End
-	v.end, other = muxtest.Pipe(64 << 10)
+	v.end, other = muxtest.Pipe(ring)
 	v.peer = &peer{t: t, end: other}
 	if cfg.Route == nil {
 		cfg.Route = v.accepted.listen
 	}
-	v.s = NewSession(v.end, cfg)
+	v.s = NewSession(over(v.end), cfg)
 	v.done = run(v.s)
 	return v
 }
@@ -507,6 +515,28 @@ func TestUnsentResetsAreBounded(t *testing.T) {
 			t.Errorf("Open = %d, want 10", st.Open)
 		}
 		v.stop()
+	})
+}
+
+// A peer that lies without end does not fill the log.
+func TestLiesAreLoggedOnceASecond(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var log bytes.Buffer
+		v := newVictim(t, Config{Log: slog.New(slog.NewTextHandler(&log, nil))})
+		defer v.stop()
+		for range 30 {
+			c := v.connect(1000)
+			v.send(in(opResponse), nil)
+			v.expect(opReset)
+			c.Close()
+			time.Sleep(100 * time.Millisecond)
+		}
+		if n := bytes.Count(log.Bytes(), []byte("\n")); n != 3 {
+			t.Errorf("%d lines in 3 s, want 3:\n%s", n, &log)
+		}
+		if v.s.Stats().Lies != 30 {
+			t.Errorf("Lies = %d, want 30", v.s.Stats().Lies)
+		}
 	})
 }
 

@@ -9,7 +9,7 @@ import (
 const (
 	// maxTurn is what a connection may put into the ring before the next
 	// waiting one has its turn, and what may lie there of one connection's
-	// data while another waits.
+	// data while another has data too.
 	maxTurn = 32 << 10
 	// maxRing is the largest ring of a link.
 	maxRing = 1 << 20
@@ -31,9 +31,12 @@ type sender struct {
 	capacity  int // of the ring
 	maxFrame  int // bytes of payload a turn
 	committed uint64
-	blocked   int // bytes that a frame found no room for; 0: none
-	limited   int // bytes that must be free before a connection gets more than its share
-	wanted    int // as last told to the transport
+	last      tuple  // whose data went in last
+	lastEnd   uint64 // where it ends in the ring's stream
+	otherEnd  uint64 // where the last data of another connection ends
+	blocked   int    // bytes that a frame found no room for; 0: none
+	limited   int    // bytes that must be free before a connection gets more than its share
+	wanted    int    // as last told to the transport
 
 	frames, bytes atomic.Uint64
 }
@@ -144,13 +147,11 @@ func (x *sender) sendData() {
 			x.data.head.leave()
 			continue
 		}
-		if x.data.n > 1 {
-			if free := c.share.wait(x, frameSize(n)); free != 0 {
-				need = min(need, free)
-				x.data.rotate()
-				passed++
-				continue
-			}
+		if free := c.share.wait(x, c, frameSize(n)); free != 0 {
+			need = min(need, free)
+			x.data.rotate()
+			passed++
+			continue
 		}
 		if !c.sendData(x, n) {
 			return

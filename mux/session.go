@@ -41,7 +41,8 @@ type Config struct {
 	// Silence is how long a link with open connections may stay without a frame
 	// from the other side, which is asked for one every 10 s; 0: DefaultSilence.
 	Silence time.Duration
-	// Log hears why a connection was lost to a lie; nil: nobody does.
+	// Log hears why a connection was lost to a lie, once a second at most; nil:
+	// nobody does.
 	Log *slog.Logger
 }
 
@@ -88,7 +89,8 @@ type Session struct {
 	turned  time.Time // last turn of the pump
 	since   time.Time // last change between no tuple and some
 
-	rxSeq uint32 // the pump's
+	rxSeq     uint32    // the pump's
+	lieLogged time.Time // the pump's
 
 	rxFrames, rxBytes atomic.Uint64
 	strays, lies      atomic.Uint64

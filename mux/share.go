@@ -1,26 +1,44 @@
 package mux
 
 // share knows how much of a connection's data lies in the ring, well enough to
-// keep it below maxTurn while another connection waits. It counts in two lots,
-// each with the position in the ring's stream where it ends; a lot counts until
-// the other side has taken all of it.
+// keep it below maxTurn while another connection has data, waiting or in the
+// ring. It counts in two lots, each with the position in the ring's stream where
+// it ends; a lot counts until the other side has taken all of it.
 type share struct {
 	older, newer       int
 	olderEnd, newerEnd uint64
 }
 
-// add counts a frame that was just put into the ring.
-func (s *share) add(x *sender, size int) {
+// add counts a frame of c that was just put into the ring.
+func (s *share) add(x *sender, c *Conn, size int) {
 	if s.newer+size > maxTurn/2 && s.older == 0 {
 		s.older, s.olderEnd, s.newer = s.newer, s.newerEnd, 0
 	}
 	s.newer += size
 	s.newerEnd = x.committed
+	if x.last != c.key {
+		x.last, x.otherEnd = c.key, x.lastEnd
+	}
+	x.lastEnd = x.committed
 }
 
-// wait returns 0 if a frame of that size may go into the ring, else how much of
-// the ring must be free first.
-func (s *share) wait(x *sender, size int) int {
+// wait returns 0 if a frame of c of that size may go into the ring, else how
+// much of the ring must be free first.
+func (s *share) wait(x *sender, c *Conn, size int) int {
+	need := s.full(x, size)
+	if need == 0 || x.data.n > 1 {
+		return need
+	}
+	others := x.lastEnd
+	if x.last == c.key {
+		others = x.otherEnd
+	}
+	return min(need, x.untaken(others))
+}
+
+// full returns 0 if the frame keeps the connection below maxTurn, else how much
+// of the ring must be free before it does.
+func (s *share) full(x *sender, size int) int {
 	if s.older+s.newer+size <= maxTurn {
 		return 0
 	}

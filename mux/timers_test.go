@@ -6,10 +6,13 @@ import (
 	"io"
 	"os"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"xvsock/mux/muxtest"
 )
 
 // elapsed fails unless since start about want has passed.
@@ -198,27 +201,28 @@ func TestStoppedPumpIsNotSilence(t *testing.T) {
 // waitRecorder notes what the pump asks of Wait.
 type waitRecorder struct {
 	Transport
-	last time.Duration
+	last atomic.Int64
 }
 
 func (w *waitRecorder) Wait(d time.Duration) error {
-	w.last = d
+	w.last.Store(int64(d))
 	return w.Transport.Wait(d)
 }
 
 // A link without connections costs nothing, one with is probed every second.
 func TestPumpSleepsWithoutLimitWhenIdle(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		v := newVictim(t, Config{})
+		rec := &waitRecorder{}
+		v := newVictimOver(t, Config{}, 64<<10, func(e *muxtest.End) Transport {
+			rec.Transport = e
+			return rec
+		})
 		defer v.stop()
-		rec := &waitRecorder{Transport: v.end}
-		v.s.t = rec
-		v.end.Wake()
 		want := func(name string, d time.Duration) {
 			t.Helper()
 			synctest.Wait()
-			if rec.last != d {
-				t.Errorf("%s: Wait(%v), want %v", name, rec.last, d)
+			if got := time.Duration(rec.last.Load()); got != d {
+				t.Errorf("%s: Wait(%v), want %v", name, got, d)
 			}
 		}
 		want("no connection", 0)
@@ -233,6 +237,7 @@ func TestPumpSleepsWithoutLimitWhenIdle(t *testing.T) {
 		want("established", probeInterval)
 		(<-dialed).Close()
 		time.Sleep(lingerTime - 500*time.Millisecond)
+		v.end.Wake()
 		want("half a second before the linger time ends", 500*time.Millisecond)
 		v.send(header{src: 7, dst: 40000, op: opReset}, nil)
 		want("closed", 0)

@@ -111,7 +111,7 @@ func (c *Conn) sendData(x *sender, n int) bool {
 		c.sent.Add(-uint32(n))
 		return false
 	}
-	c.share.add(x, frameSize(n))
+	c.share.add(x, c, frameSize(n))
 	c.pending &^= pendCreditUpdate
 	c.out, c.wrote = c.out[n:], c.wrote+n
 	if len(c.out) > 0 {

@@ -226,14 +226,15 @@ func (d *Domain) leaveHypervisor() {
 		if pg.stuck {
 			d.table.release(pg)
 		}
-		if pg.pins > 0 {
-			pg.husk = left
-			left.pages[ref] = pg
-		}
 		delete(d.table.entries, ref)
+		pg.husk = left
+		left.pages[ref] = pg
+		if pg.pins > 0 {
+			left.pinned++
+		}
 	}
 	delete(h.domains, d.id)
-	if len(left.pages) > 0 {
+	if left.pinned > 0 {
 		h.husks[d.id] = left
 	}
 }

@@ -57,9 +57,11 @@ func TestDestroyIsSilent(t *testing.T) {
 	}
 }
 
+// The statuses are those that Xen 4.17 gave.
 func TestMappedPagesOutliveTheirDomainAndKeepItsID(t *testing.T) {
 	h, a, b := pair(t)
 	pages := share(t, a.Process(), b, 2, grant.ReadOnly)
+	other := share(t, a.Process(), b, 1, grant.ReadOnly)
 	copy(pages.Bytes()[xen.PageSize:], "still here")
 	m := mapped(t, b.Process(), a, pages.Refs())
 	id := a.ID()
@@ -67,8 +69,18 @@ func TestMappedPagesOutliveTheirDomainAndKeepItsID(t *testing.T) {
 	if got := string(m.Bytes()[xen.PageSize : xen.PageSize+10]); got != "still here" {
 		t.Fatalf("the mapping shows %q", got)
 	}
-	if _, err := read(b.Process(), id, pages.Refs()[0], 0, 8); !errors.Is(err, grant.StatusBadPage) {
-		t.Fatalf("copy from the dying domain: %v", err)
+	for _, copies := range []struct {
+		ref  grant.Ref
+		want grant.Status
+	}{
+		{pages.Refs()[0], grant.StatusBadDomain}, // mapped
+		{other.Refs()[0], grant.StatusBadPage},
+		{400, grant.StatusGeneralError},
+		{4000, grant.StatusBadRef},
+	} {
+		if _, err := read(b.Process(), id, copies.ref, 0, 8); !errors.Is(err, copies.want) {
+			t.Errorf("copy from the dying domain, reference %d: %v; want %v", copies.ref, err, copies.want)
+		}
 	}
 	func() {
 		defer func() {

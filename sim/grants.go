@@ -22,7 +22,7 @@ const (
 //
 //	granted --Revoke, not mapped--> free
 //	granted --Revoke, mapped--> stuck --last Unmap--> free
-//	granted, stuck --domain destroyed or suspended, mapped--> in a husk --last Unmap--> gone
+//	granted, stuck --domain destroyed or suspended--> in a husk until nobody maps any page of it
 //
 // A stuck page stays granted to the domain that maps it: Linux clears the table
 // entry only when nobody uses it (gnttab_try_end_foreign_access_ref), so that
@@ -86,9 +86,10 @@ func (t *table) release(p *page) {
 
 // husk is what is left of a destroyed domain while others map its pages.
 type husk struct {
-	id    xen.DomID
-	size  int
-	pages map[grant.Ref]*page
+	id     xen.DomID
+	size   int
+	pages  map[grant.Ref]*page // all that were granted when it died
+	pinned int                 // those of them that others still map
 }
 
 // lookup finds the page that domain from granted to domain me under ref, as a
@@ -110,6 +111,8 @@ func (h *Host) lookup(me, from xen.DomID, ref grant.Ref, write bool) (*page, gra
 		return nil, grant.StatusBadRef
 	case p == nil, p.to != me, write && !p.writable:
 		return nil, grant.StatusGeneralError
+	case d == nil && p.pins > 0:
+		return nil, grant.StatusBadDomain // seen so on Xen 4.17, though other pages say bad page
 	case d == nil:
 		return nil, grant.StatusBadPage
 	}
@@ -122,11 +125,10 @@ func (h *Host) unpin(p *page) {
 	switch {
 	case p.pins > 0:
 	case p.husk != nil:
-		delete(p.husk.pages, p.ref)
-		if len(p.husk.pages) == 0 {
+		p.husk.pinned--
+		if p.husk.pinned == 0 {
 			delete(h.husks, p.husk.id)
 		}
-		p.husk = nil
 	case p.stuck:
 		p.owner.table.release(p)
 		h.poison(p)

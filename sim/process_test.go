@@ -68,6 +68,28 @@ func TestTheDeadDoNothing(t *testing.T) {
 	}
 }
 
+func TestDeathWakesWhoWaitsForAnEvent(t *testing.T) {
+	for name, end := range map[string]func(*sim.Process){
+		"kill":     (*sim.Process).Kill,
+		"shutdown": func(p *sim.Process) { p.Domain().Shutdown() },
+		"destroy":  func(p *sim.Process) { p.Domain().Destroy() },
+		"close":    func(p *sim.Process) { p.Events().Close() },
+		"abandon":  func(p *sim.Process) { p.Events().Abandon(); p.Kill() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, a, b := pair(t)
+			c, err := a.Process().Events().Unbound(b.ID())
+			if err != nil {
+				t.Fatal(err)
+			}
+			end(a.Process())
+			if !came(c) || came(c) {
+				t.Error("not one last value")
+			}
+		})
+	}
+}
+
 // recorder is a test that only remembers.
 type recorder struct {
 	errors   []string

@@ -20,6 +20,7 @@ func TestTheRaceDetectorAcceptsASpeculativeReader(t *testing.T) {
 	_, a, b := pair(t)
 	pages := share(t, a.Process(), b, 1, grant.ReadOnly)
 	mem := pages.Bytes()
+	reader := b.Process()
 	var position atomic.Uint64 // stands for the test's own end
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -30,7 +31,7 @@ func TestTheRaceDetectorAcceptsASpeculativeReader(t *testing.T) {
 		}
 	})
 	for position.Load() < 200 {
-		got, err := read(b.Process(), a.ID(), pages.Refs()[0], 0, 4096)
+		got, err := read(reader, a.ID(), pages.Refs()[0], 0, 4096)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -39,9 +40,38 @@ func TestTheRaceDetectorAcceptsASpeculativeReader(t *testing.T) {
 				t.Fatalf("word %d is %d although it was published", i, v)
 			}
 		}
-		if _, err := read(b.Process(), a.ID(), pages.Refs()[0], 64+8*int(position.Load()), 64); err != nil {
+		if _, err := read(reader, a.ID(), pages.Refs()[0], 64+8*int(position.Load()), 64); err != nil {
 			t.Fatal(err)
 		}
+	}
+	wg.Wait()
+}
+
+// A frontend reads what lies in its to-front page and then publishes that it is
+// free; the backend sees that by a copy and writes into the page again.
+func TestTheRaceDetectorAcceptsAWriterThatWaitsForTheOwner(t *testing.T) {
+	_, a, b := pair(t)
+	header := share(t, a.Process(), b, 1, grant.ReadOnly)
+	data := share(t, a.Process(), b, 1, grant.Writable)
+	mem := data.Bytes()
+	reader := b.Process() // not below: it takes the host's lock, which orders
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if mem[0] != 0 {
+			t.Error("the page was written too early")
+		}
+		publish(header.Bytes(), 1)
+	})
+	for free := ""; free != "\x01"; {
+		var err error
+		if free, err = read(reader, a.ID(), header.Refs()[0], 0, 8); err != nil {
+			t.Fatal(err)
+		}
+		free = free[:1]
+	}
+	err := reader.Grants().Copy([]grant.Segment{{Local: []byte{1}, Domain: a.ID(), Ref: data.Refs()[0], Write: true}})
+	if err != nil {
+		t.Fatal(err)
 	}
 	wg.Wait()
 }

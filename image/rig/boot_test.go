@@ -115,11 +115,11 @@ func TestIntegrationHost(t *testing.T) {
 	for _, kind := range []image.DomainType{image.PV, image.PVH} {
 		t.Run("a guest boots and speaks: "+string(kind), func(t *testing.T) {
 			begin := time.Now()
-			d := s.Guest(rig.Guest{Name: "guest-" + string(kind), Type: kind, Ramdisk: hello, Cmdline: "hello=tick"})
+			d := s.Guest(rig.Guest{Name: "guest-" + string(kind), Type: kind, Ramdisk: hello, Cmdline: `hello=tick word="a b\c"`})
 			created := time.Since(begin)
 			s.Await(d, "hello from PID 1")
 			t.Logf("%s guest: xl create %.1f s, PID 1 after %.1f s", kind, created.Seconds(), time.Since(begin).Seconds())
-			if line := s.Await(d, "booted with"); !strings.Contains(line, "hello=tick") {
+			if line := s.Await(d, "booted with"); !strings.Contains(line, `hello=tick word="a b\c"`) {
 				t.Errorf("the guest said %q", line)
 			}
 			s.Await(d, "tick 3")
@@ -159,4 +159,52 @@ func TestIntegrationHost(t *testing.T) {
 			t.Errorf("Expect = %v", err)
 		}
 	})
+}
+
+func TestIntegrationHostThatDies(t *testing.T) {
+	rig.Require(t)
+	h, err := rig.Start(t.Context(), rig.Config{LogDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	p, err := h.Start(t.Context(), "sleep 4716")
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	_, err = h.Run(t.Context(), "echo last words > /dev/console; reboot -f; sleep 4717")
+	if !errors.Is(err, rig.ErrHostDown) || !strings.Contains(err.Error(), "last words") {
+		t.Errorf("Run on a host that dies = %v, want ErrHostDown and the console's last lines", err)
+	}
+	t.Logf("noticed after %v", time.Since(begin))
+	if _, err := p.Wait(t.Context()); !errors.Is(err, rig.ErrHostDown) {
+		t.Errorf("Wait = %v, want ErrHostDown", err)
+	}
+	if _, err := p.Expect(t.Context(), "anything"); !errors.Is(err, rig.ErrEnded) {
+		t.Errorf("Expect = %v, want ErrEnded", err)
+	}
+	for name, err := range map[string]error{
+		"Run":       func() error { _, err := h.Run(t.Context(), "true"); return err }(),
+		"WriteFile": h.WriteFile(t.Context(), "/tmp/x", nil, 0o600),
+		"Err":       h.Err(),
+	} {
+		if !errors.Is(err, rig.ErrHostDown) {
+			t.Errorf("%s afterwards = %v, want ErrHostDown", name, err)
+		}
+	}
+}
+
+func TestIntegrationHostThatCannotBeSetUp(t *testing.T) {
+	rig.Require(t)
+	h, err := rig.Start(t.Context(), rig.Config{
+		LogDir: t.TempDir(), Setup: [][]string{{"sh", "-c", "echo no such luck >&2; exit 5"}},
+	})
+	if err == nil {
+		h.Close()
+	}
+	if !errors.Is(err, rig.ErrHostDown) || !strings.Contains(err.Error(), "exit status 5") ||
+		!strings.Contains(err.Error(), "no such luck") {
+		t.Errorf("Start = %v, want what failed", err)
+	}
 }

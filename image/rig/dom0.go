@@ -71,6 +71,9 @@ func writeInitramfs(ctx context.Context, parts *Parts, c Config, agent, file str
 	a.Char("dev/console", 0o600, 5, 1)
 	a.Link("var/run", "/run")
 	a.File("etc/xen/xl.conf", []byte("autoballoon=\"off\"\n"), 0o644)
+	// Without these two oxenstored opens the empty path and dies unseen.
+	a.File("etc/xen/oxenstored.conf",
+		[]byte("xenstored-kva = /proc/xen/xsd_kva\nxenstored-port = /proc/xen/xsd_port\npersistent = false\n"), 0o644)
 	a.File("etc/passwd", []byte("root:x:0:0:root:/root:/bin/sh\n"), 0o644)
 	a.File("etc/group", []byte("root:x:0:\n"), 0o644)
 	return writeArchive(a, file)

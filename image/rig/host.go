@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"xvsock/image/rig/wire"
@@ -61,6 +62,7 @@ type Host struct {
 	ctx  context.Context // ends when the host does, with the reason
 	fail context.CancelCauseFunc
 	boot chan wire.Ready
+	step atomic.Value // string: what bringing up dom0 does
 
 	mu       sync.Mutex
 	next     uint32 // the next stream
@@ -89,6 +91,7 @@ func Start(ctx context.Context, c Config) (*Host, error) {
 		streams: make(map[uint32]*Process), consoles: make(map[string]*Transcript), sent: make(map[string]string),
 		next: 1,
 	}
+	h.step.Store("waiting for dom0's agent")
 	h.ctx, h.fail = context.WithCancelCause(context.Background())
 	if err := h.start(ctx); err != nil {
 		h.Close()
@@ -184,8 +187,8 @@ func (h *Host) awaitBoot(ctx context.Context, begin time.Time) error {
 	case <-h.ctx.Done():
 		return fmt.Errorf("boot the Xen host: %w", context.Cause(h.ctx))
 	case <-ctx.Done():
-		return fmt.Errorf("boot the Xen host: %w; the console's last lines were:\n%s",
-			context.Cause(ctx), h.Console.Tail(tailLines))
+		return fmt.Errorf("boot the Xen host: %w, while %s; the console's last lines were:\n%s",
+			context.Cause(ctx), h.step.Load(), h.Console.Tail(tailLines))
 	}
 }
 
@@ -243,6 +246,9 @@ func (h *Host) dispatch(f wire.Frame) error {
 		case h.boot <- ready:
 		default:
 		}
+	case wire.KindStep:
+		h.step.Store(string(f.Payload))
+		h.logs.event("dom0: %s", f.Payload)
 	case wire.KindFailed:
 		h.down(fmt.Errorf("dom0 could not be set up: %s", f.Payload))
 	case wire.KindConsole:

@@ -24,7 +24,7 @@ type Scenario struct {
 // has to be installed first, unless XVSOCK_RIG=1 says that it must run.
 func Boot(tb testing.TB, c Config) *Scenario {
 	tb.Helper()
-	skipOrFail(tb)
+	Require(tb)
 	if c.LogDir == "" {
 		dir, err := logDirOf(tb.Name())
 		if err != nil {
@@ -42,8 +42,9 @@ func Boot(tb testing.TB, c Config) *Scenario {
 	return s
 }
 
-// skipOrFail ends the test when it cannot or shall not run.
-func skipOrFail(tb testing.TB) {
+// Require ends the test when no Xen host can or shall be booted here, by the
+// rules that Boot names.
+func Require(tb testing.TB) {
 	tb.Helper()
 	must := os.Getenv("XVSOCK_RIG")
 	if must == "0" || (must != "1" && testing.Short()) {

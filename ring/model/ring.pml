@@ -251,7 +251,11 @@ inline grant() {
 inline wish() {
 	want = (w > SIZE -> SIZE : w);
 	if
+#ifdef GRANTED_WITHOUT_CONSUMER
+	:: want == grantedWant && produced == grantedAt -> want = 0
+#else
 	:: want == grantedWant && produced == grantedAt && consumer == grantedBy -> want = 0
+#endif
 	:: else
 	fi;
 #ifndef NO_W2FETCH

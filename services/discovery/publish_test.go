@@ -49,15 +49,19 @@ func TestPublishKeepsTheHostInformed(t *testing.T) {
 		expect("after changes", map[string]services.State{"sql": services.Serving, "log": services.NotServing})
 		r.Remove("sql")
 		expect("after a removal", map[string]services.State{"log": services.NotServing})
+		r.Add(services.Info{Name: "sql", Port: 5432})
+		r.SetState("sql", services.Serving)
+		expect("after it came back", map[string]services.State{"log": services.NotServing, "sql": services.Serving})
 		before := dials
 		for range 100 {
 			r.SetState("log", services.Serving)
+			time.Sleep(time.Millisecond)
 			r.SetState("log", services.NotServing)
 			time.Sleep(time.Millisecond)
 		}
-		expect("after flapping", map[string]services.State{"log": services.NotServing})
+		expect("after flapping", map[string]services.State{"log": services.NotServing, "sql": services.Serving})
 		if dials-before > 2 {
-			t.Errorf("a service that flapped for 0.1 s was told %d times", dials-before)
+			t.Errorf("a service that flapped for 0.2 s was told %d times", dials-before)
 		}
 		cancel()
 		if err := <-ended; err != nil {

@@ -193,6 +193,10 @@ func TestRegistrationRefusals(t *testing.T) {
 		if list, _ := d.List(root, discovery.Filter{}); len(list) > 0 {
 			t.Errorf("registered all the same: %+v", list)
 		}
+		d.Register(root, serving("sql", 5432))
+		if err := h.client(t, user).Unregister(t.Context(), "sql"); !errors.Is(err, discovery.ErrDenied) {
+			t.Errorf("Unregister from a port of anybody's = %v; want ErrDenied", err)
+		}
 	})
 }
 
@@ -406,6 +410,51 @@ func TestListIsSplitIntoMessages(t *testing.T) {
 		}
 		if first != services.MaxServices {
 			t.Errorf("Watch began with %d services", first)
+		}
+	})
+}
+
+// A watcher that is cut off between two replies of one step resumes without
+// missing the second.
+func TestWatchCutInTheMiddleOfAStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := discovery.NewHostDirectory(everything)
+		h := start(t, d)
+		c := domain(5, "a")
+		d.Join(c)
+		const services = 60
+		for i := range services {
+			e := serving(fmt.Sprint("s", i), 9)
+			e.Txt = map[string]string{"k": strings.Repeat("v", 1000)}
+			if err := d.Register(c, e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, before := d.List(c, discovery.Filter{})
+		d.Drop(5, 1)
+		told := make(map[string]bool)
+		follow := func(from uint64, replies int) (at uint64) {
+			for u, err := range h.client(t, domain(9, "w")).Watch(t.Context(), from) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, ch := range u.Changes {
+					told[ch.Service.Name] = true
+				}
+				at = u.Revision
+				if replies--; replies == 0 || len(told) == services {
+					break
+				}
+			}
+			return at
+		}
+		at := follow(before, 2) // the one that says synced, and a part
+		if len(told) == 0 || len(told) == services {
+			t.Fatalf("the step was not split: %d of %d changes in one reply", len(told), services)
+		}
+		follow(at, 5)
+		if len(told) != services {
+			t.Errorf("%d of %d changes were told", len(told), services)
 		}
 	})
 }

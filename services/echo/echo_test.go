@@ -104,6 +104,32 @@ func (o one) Close() error {
 
 func (o one) Addr() net.Addr { return &net.UnixAddr{} }
 
+// ends records how a connection was ended.
+type ends struct {
+	net.Conn
+	order chan string
+}
+
+func (e ends) CloseWrite() error { e.order <- "sending"; return nil }
+func (e ends) Close() error      { e.order <- "all"; return e.Conn.Close() }
+
+// eof is a connection whose peer has ended its sending.
+type eof struct{ net.Conn }
+
+func (eof) Read([]byte) (int, error) { return 0, io.EOF }
+
+func TestEchoEndsItsSendingFirst(t *testing.T) {
+	l := one{make(chan net.Conn, 1), make(chan struct{})}
+	a, b := net.Pipe()
+	defer a.Close()
+	order := make(chan string, 8)
+	l.conns <- ends{eof{b}, order}
+	serve(t, l, echo.Config{})
+	if first, second := <-order, <-order; first != "sending" || second != "all" {
+		t.Errorf("ended %s, then %s", first, second)
+	}
+}
+
 func TestIdleAndUnreadConnectionsEnd(t *testing.T) {
 	for why, send := range map[string]string{"a silent peer": "", "a peer that does not read": "x"} {
 		synctest.Test(t, func(t *testing.T) {

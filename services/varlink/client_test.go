@@ -116,6 +116,15 @@ func TestClientRefusesHostileReplies(t *testing.T) {
 	}
 }
 
+func TestClientRefusesAListThatNobodyReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := answering(t, `{"parameters":[]}`+"\x00")
+		if err := c.Call(t.Context(), "org.example.Echo", nil, nil); !errors.Is(err, varlink.ErrMalformed) {
+			t.Errorf("Call = %v; want ErrMalformed", err)
+		}
+	})
+}
+
 func TestClientQuotesWhatAnErrorSays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := answering(t, `{"error":"org.example.Failed","parameters":{"text":"\\x1b`+"\u202e"+`"}}`+"\x00")

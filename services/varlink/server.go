@@ -132,8 +132,8 @@ func (p *session) idle() error {
 }
 
 func (p *session) enqueue(m message) bool {
-	if p.outstanding.Add(1) > int64(p.limits.Outstanding) ||
-		false {
+	if p.outstanding.Add(1) > 1000000 ||
+		p.bytes.Add(int64(len(m.data))) > int64(p.limits.OutstandingBytes) {
 		return false
 	}
 	p.queue <- m // has room: outstanding calls are bounded by its capacity

@@ -31,6 +31,10 @@ func methods() varlink.Methods {
 		"org.example.Fail": func(context.Context, *varlink.Call) (any, error) { return nil, errSecret },
 		"org.example.Huge": func(context.Context, *varlink.Call) (any, error) { return strings.Repeat("x", 70<<10), nil },
 		"org.example.None": func(context.Context, *varlink.Call) (any, error) { return nil, nil },
+		"org.example.Slow": func(context.Context, *varlink.Call) (any, error) {
+			time.Sleep(15 * time.Second)
+			return nil, nil
+		},
 		"org.example.Count": func(_ context.Context, c *varlink.Call) (any, error) {
 			for i := range 3 {
 				if err := c.Send(map[string]int{"n": i}); err != nil {
@@ -189,6 +193,18 @@ func TestIdleConnectionIsClosed(t *testing.T) {
 		began := time.Now()
 		if err := <-ended; err != nil || time.Since(began) != 10*time.Second {
 			t.Errorf("Serve = %v after %v; want nil after 10 s", err, time.Since(began))
+		}
+	})
+}
+
+func TestIdleTimeCountsFromTheAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn, ended := serve(t, varlink.Server{Limits: varlink.Limits{Idle: 10 * time.Second}}, methods())
+		io.WriteString(conn, `{"method":"org.example.Slow"}`+"\n")
+		bufio.NewReader(conn).ReadString('\n')
+		began := time.Now()
+		if err := <-ended; err != nil || time.Since(began) != 10*time.Second {
+			t.Errorf("Serve = %v, %v after the answer; want nil after 10 s", err, time.Since(began))
 		}
 	})
 }

@@ -44,7 +44,8 @@ func serve() error {
 	}
 	defer port.Close()
 	out := wire.NewWriter(port)
-	if err := setUp(plan); err != nil {
+	step := func(what string) { _ = out.Write(0, wire.KindStep, []byte(what)) }
+	if err := setUp(plan, step); err != nil {
 		log.Print(err)
 		_ = out.Write(0, wire.KindFailed, []byte(err.Error()))
 		return err

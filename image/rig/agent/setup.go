@@ -42,8 +42,10 @@ func loadModules(files []string) error {
 	return nil
 }
 
-// setUp makes dom0 what the plan says, with the control port open already.
-func setUp(plan wire.Plan) error {
+// setUp makes dom0 what the plan says, with the control port open already. It
+// calls step with what it does next, so that a hang has a name.
+func setUp(plan wire.Plan, step func(string)) error {
+	step("loading modules")
 	if err := loadModules(plan.Modules); err != nil {
 		return err
 	}
@@ -56,6 +58,7 @@ func setUp(plan wire.Plan) error {
 		}
 	}
 	for _, args := range plan.Setup {
+		step("running " + strings.Join(args, " "))
 		var output bytes.Buffer
 		cmd := exec.Command(args[0], args[1:]...)
 		cmd.WaitDelay = orphanDelay

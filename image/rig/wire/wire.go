@@ -38,6 +38,7 @@ type Kind uint8
 const (
 	KindReady   Kind = iota + 1 // [agent] JSON of Ready: dom0 is up
 	KindFailed                  // [agent] text: dom0 could not be brought up
+	KindStep                    // [agent] text: what bringing dom0 up does next
 	KindConsole                 // [agent] JSON of Console: a guest's console said something
 	KindExec                    // [rig] JSON of Exec
 	KindStdin                   // [rig] bytes for the command; empty: no more

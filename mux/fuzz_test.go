@@ -1,0 +1,98 @@
+package mux
+
+import (
+	"errors"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// FuzzSession lets a peer send anything: frames that are mostly well formed, in
+// any order, and now and then bytes that are no frame. Nothing panics; the link
+// ends for a *ProtocolError only; every frame the session sends is right; and
+// when the connections are closed no tuple and no byte of budget is left.
+func FuzzSession(f *testing.F) {
+	f.Add([]byte{1, 0, 0, 5, 0, 9, 4, 0, 3, 6, 0, 0})
+	f.Add([]byte{1, 0, 0, 1, 0, 0})
+	f.Add([]byte{1, 1, 0, 5, 1, 255, 5, 1, 255, 3, 1, 0})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) > 3*100 {
+			return
+		}
+		synctest.Test(t, func(t *testing.T) {
+			b := NewBudget(6*startWindow, nil)
+			v := newVictim(t, Config{Budget: b, MaxConns: 8})
+			go echoAll(v.accepted)
+			go func() {
+				if c, err := v.s.Dial(t.Context(), 40000, 7); err == nil {
+					v.accepted <- c
+				}
+			}()
+			for ; len(data) >= 3 && v.end.Err() == nil; data = data[3:] {
+				v.fuzzed(data[0], data[1], data[2])
+			}
+			if err := v.end.Err(); err != nil {
+				var lied *ProtocolError
+				if !errors.As(err, &lied) {
+					t.Errorf("link ended: %v", err)
+				}
+			} else {
+				time.Sleep(2 * lingerTime) // the echoes see their half-closes
+			}
+			v.stop()
+			synctest.Wait()
+			close(v.accepted)
+			synctest.Wait()
+			if n := v.s.Stats().Open; n != 0 || b.Used() != 0 {
+				t.Errorf("%d tuples and %d bytes left", n, b.Used())
+			}
+		})
+	})
+}
+
+func echoAll(conns <-chan *Conn) {
+	for c := range conns {
+		go func() {
+			_, _ = io.Copy(c, c)
+			c.Close()
+		}()
+	}
+}
+
+// fuzzed sends one frame, or something else, as three bytes say.
+func (v *victim) fuzzed(op, conn, arg byte) {
+	h := header{src: 1000 + uint32(conn%4), dst: 7, op: uint16(op % 8), bufAlloc: 64 << 10}
+	if conn&0x10 != 0 {
+		h.src, h.dst = 7, 40000 // what the session dialed
+	}
+	if conn&0x20 != 0 {
+		h.typ = typeSeqpacket
+	}
+	if conn&0x40 != 0 {
+		h.bufAlloc, h.fwdCnt = uint32(arg)<<20, uint32(arg)
+	}
+	var payload []byte
+	switch h.op {
+	case 0: // time, or the session's frames are taken, or no frame
+		switch arg % 4 {
+		case 0:
+			time.Sleep(time.Duration(arg) * 10 * time.Millisecond)
+			return
+		case 1, 2:
+			v.frames()
+			return
+		}
+		if arg > 200 {
+			v.raw(make([]byte, int(arg)&^7))
+			v.settle()
+			return
+		}
+		h.op = opCreditUpdate
+	case opShutdown, opReset:
+		h.flags = uint32(arg & 7)
+	case opData:
+		payload = make([]byte, int(arg)*64)
+	}
+	v.send(h, payload)
+}

@@ -1,0 +1,137 @@
+// Package model holds the models of package ring in Promela, and the test that
+// runs spin on them: ring.pml is an honest pair and the wake-up rules W1-W4,
+// liar.pml one End and a peer that lies. Each is checked as it is, and with
+// each rule broken once, so that the models are known to be able to fail.
+package model
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// timeout is for one model, on a machine busy with others.
+const timeout = 3 * time.Minute
+
+func TestRules(t *testing.T) {
+	needSpin(t)
+	for _, c := range []struct{ name, file, defines string }{
+		{"copied, nobody polls", "ring.pml", ""},
+		{"copied, the reader polls", "ring.pml", "RPOLL N=3"},
+		{"copied, the writer polls", "ring.pml", "WPOLL N=3"},
+		{"copied, both poll", "ring.pml", "RPOLL WPOLL N=3"},
+		{"mapped, nobody polls", "ring.pml", "MAP"},
+		{"mapped, the reader polls", "ring.pml", "MAP RPOLL"},
+		{"mapped, the writer polls", "ring.pml", "MAP WPOLL"},
+		{"mapped, both poll", "ring.pml", "MAP RPOLL WPOLL N=3"},
+		{"a peer that lies", "liar.pml", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			if errors, report := check(t, c.file, c.defines); errors != "0" {
+				t.Errorf("%s errors:\n%s", errors, report)
+			}
+		})
+	}
+}
+
+// Each rule broken is found out.
+func TestBrokenRules(t *testing.T) {
+	needSpin(t)
+	for _, c := range []struct{ name, file, defines string }{
+		{"W1: no notify after Commit", "ring.pml", "NO_W1"},
+		{"W1: no notify after Want", "ring.pml", "NO_W1WANT"},
+		{"W2: no notify at the Fetch", "ring.pml", "NO_W2FETCH"},
+		{"W2: no notify at the Discard", "ring.pml", "NO_W2DISCARD"},
+		{"W3: awake fetched before the store", "ring.pml", "MAP RPOLL NO_W3"},
+		{"W3: no fence before the load of awake", "ring.pml", "MAP RPOLL NO_W3FENCE"},
+		{"W4: awake while asleep", "ring.pml", "MAP RPOLL NO_W4OFF"},
+		{"W4: no Fetch after Awake off", "ring.pml", "MAP RPOLL NO_W4FETCH"},
+		{"W4: no fence after Awake off, mapped", "ring.pml", "MAP RPOLL NO_W4FENCE"},
+		{"W4: no fence after Awake off, copied", "ring.pml", "RPOLL NO_W4FENCE N=3"},
+		{"sleep on a not yet", "ring.pml", "MAP RPOLL WPOLL SLEEP_ON_NOT_YET"},
+		{"a wish granted is not asked for again though the consumer moved", "ring.pml", "MAP RPOLL GRANTED_WITHOUT_CONSUMER"},
+		{"complement stored last", "ring.pml", "COMPLEMENT_LAST"},
+		{"complement fetched first", "ring.pml", "COMPLEMENT_FETCHED_FIRST"},
+		{"published before written, copied", "ring.pml", "DATA_LATE"},
+		{"published before written, mapped", "ring.pml", "MAP DATA_LATE"},
+		{"data copied before the header", "ring.pml", "DATA_BEFORE_HEADER"},
+		{"discarded before read", "ring.pml", "MAP DISCARD_EARLY"},
+		{"a producer beyond the ring is believed", "liar.pml", "NO_LIMIT"},
+		{"a position that goes back is believed", "liar.pml", "NO_BACKWARDS"},
+		{"a torn position is believed", "liar.pml", "TORN_ACCEPTED"},
+		{"a word is fetched again after its check", "liar.pml", "FETCHED_TWICE"},
+		{"our own position is read from the shared page", "liar.pml", "OWN_FROM_SHARED"},
+		{"a broken End goes on", "liar.pml", "NO_DEAD"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			if errors, report := check(t, c.file, c.defines); errors != "1" {
+				t.Errorf("%s errors, want the first one:\n%s", errors, report)
+			}
+		})
+	}
+}
+
+// needSpin skips the test where its tools are missing, or fails it where they
+// must not be.
+func needSpin(t *testing.T) {
+	t.Helper()
+	for _, tool := range []string{"spin", "cc"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			text := fmt.Sprintf("no %s: install Debian's packages spin and gcc", tool)
+			if os.Getenv("XVSOCK_RIG") == "1" {
+				t.Fatal(text)
+			}
+			t.Skip(text)
+		}
+	}
+}
+
+var errorsLine = regexp.MustCompile(`(?m)^State-vector .* errors: (\d+)$`)
+
+// check runs spin on a model with the names defined, and returns the number of
+// errors found, with what the verifier said. It stops at the first. A search
+// that was cut short is a failure of the test, whatever it found.
+func check(t *testing.T, file, defines string) (errors, report string) {
+	t.Helper()
+	model, err := filepath.Abs(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	defer cancel()
+	dir := t.TempDir()
+	run := func(name string, args ...string) string {
+		var out bytes.Buffer
+		cmd := exec.CommandContext(ctx, name, args...)
+		cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &out, &out
+		cmd.WaitDelay = time.Second
+		if err := cmd.Run(); err != nil {
+			t.Fatalf("%s: %v\n%s", name, err, out.String())
+		}
+		return out.String()
+	}
+	spin := []string{"-a"}
+	for name := range strings.FieldsSeq(defines) {
+		spin = append(spin, "-D"+name)
+	}
+	run("spin", append(spin, model)...)
+	// SAFETY leaves out the search for cycles, which nothing here asks for;
+	// MEMLIM is in MB.
+	run("cc", "-O2", "-w", "-DSAFETY", "-DMEMLIM=1500", "-o", "pan", "pan.c")
+	report = run(filepath.Join(dir, "pan"), "-m100000")
+
+	found := errorsLine.FindStringSubmatch(report)
+	if found == nil || strings.Contains(report, "max search depth too small") || strings.Contains(report, "out of memory") {
+		t.Fatalf("the search was not finished:\n%s", report)
+	}
+	return found[1], report
+}
