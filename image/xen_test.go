@@ -118,6 +118,7 @@ func TestOnXen(t *testing.T) {
 		name string
 		run  func(*xenHost)
 	}{
+		{"the platform and xenstore conform, in dom0 and against a guest", (*xenHost).conformance},
 		{"two service domains answer discovery and echo", (*xenHost).serviceDomains},
 		{"a transfer ends with the domain that is destroyed", (*xenHost).destroyMidTransfer},
 		{"a backend that was killed serves again in 5 s", (*xenHost).killBackend},

@@ -97,6 +97,9 @@ func (l *Link) MaxPayload() int { return min(maxPayload, l.size/4) }
 
 // Peek shows what the other side has sent; see ring.End.Peek.
 func (l *Link) Peek(min int) (a, b []byte, err error) {
+	if err := l.ended(); err != nil {
+		return nil, nil, err
+	}
 	if a, b, err = l.end.Peek(min); err != nil {
 		return nil, nil, l.fail(err)
 	}
@@ -111,11 +114,18 @@ func (l *Link) Reserve(n int) (a, b []byte) { return l.end.Reserve(n) }
 
 // Commit publishes what was written into the reserved room.
 func (l *Link) Commit(n int) error {
+	if err := l.ended(); err != nil {
+		return err
+	}
 	if err := l.end.Commit(n); err != nil {
 		return l.fail(err)
 	}
 	return nil
 }
+
+// Taken reports whether the other side has taken all that was committed, as far
+// as the last Wait knows. It may be called by any goroutine.
+func (l *Link) Taken() bool { return l.end.Taken() }
 
 // Want asks for an event once n bytes are free.
 func (l *Link) Want(n int) { l.end.Want(n) }
@@ -147,6 +157,16 @@ func (l *Link) Err() error {
 		return nil
 	}
 	return l.err
+}
+
+// ended is Err without a lock while the link is up, for every message's path.
+func (l *Link) ended() error {
+	select {
+	case <-l.done:
+		return l.Err()
+	default:
+		return nil
+	}
 }
 
 // End ends the link for the given cause and wakes who waits on it. The first

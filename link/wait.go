@@ -24,7 +24,10 @@ func (l *Link) Wait(d time.Duration) error {
 	if err := l.await(d); err != nil {
 		return err
 	}
-	return l.fetch()
+	if err := l.fetch(); err != nil {
+		return err
+	}
+	return l.ended() // an event may have come with the end
 }
 
 // fetch looks at the other side's header once.

@@ -33,11 +33,15 @@
 //     free: at that Fetch if it already is, else at the Discard that frees it.
 //   - W3: a notify may be left out only if a header fetched after the store
 //     showed awake = 1. Flush decides that.
-//   - W4: awake is 1 only while its owner polls. To sleep: Awake(false), one
-//     more Fetch, and sleep only if that one brought no news.
+//   - W4: awake is 1 only while its owner polls. To sleep: Awake(false), then
+//     Fetch until one brings no news, then Flush, then sleep.
 //
-// A Fetch that says news, a word caught in the middle of a change among it,
-// must be followed by another one before its caller sleeps. model/ring.pml
-// checks these rules with the same names; whoever changes wake.go, fetch.go,
-// position.go or the order of stores anywhere changes the model first.
+// News is also a word caught in the middle of a change, so W4's last Fetch is
+// never one of those. A side that never says Awake(true) may sleep after any
+// Fetch, once it has used what that brought and called Flush: every later store
+// of the other side comes with a notify, so that one Fetch a wake-up is enough.
+//
+// model/ring.pml checks these rules with the same names, model/liar.pml what a
+// hostile peer can reach; whoever changes wake.go, fetch.go, position.go or the
+// order of stores anywhere changes the model first.
 package ring

@@ -9,10 +9,11 @@ import "fmt"
 //
 // news is true if data arrived, if space for sending grew, or if a position was
 // caught in the middle of a change ("not yet"): then look at Peek and Reserve,
-// and Fetch again before sleeping. Fetch may make a notify due, for Flush.
+// and, after Awake(false), Fetch again before sleeping. Fetch may make a notify
+// due, for Flush.
 //
 // The error is ErrGone, a *LieError, or wraps that of Copy.
-// (model/ring.pml: Fetch; model/liar.pml: the checks.)
+// (model/ring.pml: RFetch, WFetch; model/liar.pml: Fetch, check.)
 func (e *End) Fetch() (news bool, err error) {
 	if err := e.dead(); err != nil {
 		return false, err

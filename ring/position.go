@@ -23,7 +23,8 @@ package ring
 //
 // Mapped words are loaded whole, and two that agree are exact. A pair that
 // disagrees is "not yet": the old value stays and the word is fetched again. A
-// pair that agrees and is out of range is a lie.
+// pair that agrees and is out of range is a lie. (model/ring.pml: publish,
+// fetchPair, COMPLEMENT_LAST.)
 type pair struct {
 	value, complement *uint64
 }

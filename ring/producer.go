@@ -94,6 +94,10 @@ func (e *End) copyOut(pos uint64, n int) error {
 	return nil
 }
 
+// Taken reports whether the other side has discarded every byte that was
+// committed, as far as the last Fetch knows. It may be called by any goroutine.
+func (e *End) Taken() bool { return e.tx.consumed.Load() == e.tx.produced.Load() }
+
 // Want publishes that n bytes are wanted free in the tx ring, and makes a
 // notify due, for Flush; the other side then notifies once so much is free. 0
 // takes the wish back, which nobody needs to be told. More than the ring holds

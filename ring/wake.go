@@ -67,10 +67,11 @@ func (e *End) Flush() error {
 	return nil
 }
 
-// Awake publishes whether the receiving goroutine polls (W4). Its owner sleeps
-// only after Awake(false) and one more Fetch without news; Awake(false) ends
-// with a full fence, so that this Fetch reads later than the store. A reader
-// that does not poll never calls it. (model/ring.pml: Awake, NO_W4FENCE.)
+// Awake publishes whether the receiving goroutine polls (W4). After
+// Awake(false) its owner fetches until a Fetch brings no news, calls Flush, and
+// only then sleeps; Awake(false) ends with a full fence, so that these fetches
+// read later than the store. A reader that does not poll never calls it.
+// (model/ring.pml: Awake, RSleep, NO_W4FENCE, SLEEP_ON_NOT_YET.)
 func (e *End) Awake(on bool) {
 	if e.dead() != nil {
 		return
@@ -91,7 +92,7 @@ func (e *End) Awake(on bool) {
 // side has been told, and telling it again at every poll until it has woken up
 // is a waste. The consumer is part of it although it only grows: whoever
 // fetches a later one in the middle of its change knows neither, and asks
-// again.
+// again. (model/ring.pml: wish, GRANTED_WITHOUT_CONSUMER.)
 type answer struct {
 	want, produced, consumer uint64
 }
@@ -107,7 +108,8 @@ func (r *receiver) wish(want uint32) {
 }
 
 // grant makes a notify due if as much is free as the other side wants, and
-// forgets the wish then. (model/ring.pml: NO_W2FETCH, NO_W2DISCARD.)
+// forgets the wish then. (model/ring.pml: grant, NO_W2FETCH,
+// NO_W2DISCARD.)
 func (r *receiver) grant() {
 	free := uint64(len(r.data)) - (r.produced - r.consumer)
 	if r.want == 0 || free < r.want {

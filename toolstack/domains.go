@@ -67,12 +67,17 @@ func List(ctx context.Context, store *xenstore.Client) ([]Domain, error) {
 // Describe reads what the toolstack wrote about a domain. A domain may ask it of
 // itself too.
 func Describe(ctx context.Context, store *xenstore.Client, id xen.DomID) (Domain, error) {
+	return describe(ctx, store.Read, id)
+}
+
+// describe is Describe, within a transaction or not.
+func describe(ctx context.Context, read func(context.Context, string) (string, error), id xen.DomID) (Domain, error) {
 	base := "/local/domain/" + id.String()
-	name, err := optional(store.Read(ctx, base+"/name"))
+	name, err := optional(read(ctx, base+"/name"))
 	if err != nil {
 		return Domain{}, err
 	}
-	vm, err := optional(store.Read(ctx, base+"/vm"))
+	vm, err := optional(read(ctx, base+"/vm"))
 	if err != nil {
 		return Domain{}, err
 	}

@@ -40,6 +40,9 @@ const (
 	lastEphemeral  uint32 = 0xFFFFFFFE
 )
 
+// network is what Addr.Network and errors name.
+const network = "vsock"
+
 // Addr is the address of one end of a connection. It implements net.Addr.
 type Addr struct {
 	CID  uint32 // domain id, CIDSelf or CIDBackend
@@ -47,7 +50,7 @@ type Addr struct {
 }
 
 // Network returns "vsock".
-func (a Addr) Network() string { return "vsock" }
+func (a Addr) Network() string { return network }
 
 // String returns "cid:port" in decimal.
 func (a Addr) String() string {

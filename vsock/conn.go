@@ -13,6 +13,7 @@ import (
 // once.
 type Conn struct {
 	c             *mux.Conn
+	ses           *session
 	local, remote Addr
 }
 
@@ -22,12 +23,13 @@ var _ interface {
 	CloseWrite() error
 } = (*Conn)(nil)
 
-// newConn gives addresses to a connection of the link between self and peer.
-func newConn(c *mux.Conn, self, peer xen.DomID) *Conn {
+// newConn gives addresses to a connection of ses.
+func newConn(c *mux.Conn, ses *session, self xen.DomID) *Conn {
 	return &Conn{
 		c:      c,
+		ses:    ses,
 		local:  Addr{CID: uint32(self), Port: c.LocalPort()},
-		remote: Addr{CID: uint32(peer), Port: c.RemotePort()},
+		remote: Addr{CID: uint32(ses.link.Peer()), Port: c.RemotePort()},
 	}
 }
 
@@ -75,10 +77,15 @@ func (c *Conn) SetReadDeadline(t time.Time) error { return c.wrap(opSet, c.c.Set
 // SetWriteDeadline sets the deadline of Write; the zero time takes it away.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.wrap(opSet, c.c.SetWriteDeadline(t)) }
 
-// wrap is opError with the connection's addresses.
-func (c *Conn) wrap(op string, err error) error {
-	if err == nil {
-		return nil // without making interfaces of the addresses
-	}
-	return opError(op, err, c.local, c.remote)
+// wrap is connError with the connection's addresses.
+func (c *Conn) wrap(op string, err error) error { return connError(op, err, c.local, c.remote) }
+
+// abort ends the connection with RST for the given reason, whatever it carries.
+// It is for connections that no program has seen: a tuple that was reset may be
+// another connection's by the time abort comes to it.
+func (c *Conn) abort(r mux.Reason) {
+	c.ses.Reset(func(local, remote uint32, incoming bool) bool {
+		return incoming && local == c.local.Port && remote == c.remote.Port
+	}, r)
+	_ = c.c.Close() // for the receive memory
 }

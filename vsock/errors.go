@@ -3,9 +3,12 @@ package vsock
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"syscall"
+
+	"xvsock/mux"
 )
 
 // The operations that errors name.
@@ -19,17 +22,56 @@ const (
 	opSet    = "set"
 )
 
-// opError wraps err in a *net.OpError. It returns nil for nil, and io.EOF as it
-// is, as every net.Conn does.
-func opError(op string, err error, local, remote net.Addr) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, io.EOF):
-		return io.EOF
-	case errors.Is(err, context.DeadlineExceeded):
-		// What a socket's connect says when nobody answers.
-		err = syscall.ETIMEDOUT
+// connError wraps what a connection, or the attempt to make one, reported in a
+// *net.OpError with both addresses. It returns nil for nil, and io.EOF as it is,
+// as every net.Conn does.
+func connError(op string, err error, local, remote Addr) error {
+	if err == nil || err == io.EOF {
+		return err
 	}
-	return &net.OpError{Op: op, Net: "vsock", Source: local, Addr: remote, Err: err}
+	return &net.OpError{Op: op, Net: network, Source: local, Addr: remote, Err: bare(err)}
+}
+
+// listenError wraps what a listener reported. As with every net.Listener, Addr is
+// the address listened on and there is no Source.
+func listenError(op string, err error, addr Addr) error {
+	return &net.OpError{Op: op, Net: network, Addr: addr, Err: err}
+}
+
+// bare is err as it stands in a *net.OpError.
+func bare(err error) error {
+	var reset *mux.ResetError
+	if errors.As(err, &reset) {
+		return &resetError{reset}
+	}
+	return err
+}
+
+// resetError is a *mux.ResetError that unwraps to its errno alone. The text says
+// why a link ended, but the chain of that cause holds errors of other things,
+// such as the io.EOF of the connection to port 1 or of xenstore: whoever asks
+// errors.Is(err, io.EOF) must not take a loss for the end of the stream.
+type resetError struct{ reset *mux.ResetError }
+
+// Error implements error.
+func (e *resetError) Error() string { return e.reset.Error() }
+
+// Unwrap returns the errno that a socket program expects.
+func (e *resetError) Unwrap() error { return e.reset.Errno() }
+
+// dialError says why a Dial failed: what the other side or the link said, else
+// that ctx ended, as ETIMEDOUT or as context.Canceled with its cause.
+func dialError(ctx context.Context, err error) error {
+	var reset *mux.ResetError
+	ended := ctx.Err()
+	switch {
+	case ended == nil, errors.As(err, &reset):
+		return err
+	case errors.Is(ended, context.DeadlineExceeded):
+		return syscall.ETIMEDOUT // what connect says when nobody answers
+	}
+	if cause := context.Cause(ctx); cause != ended {
+		return fmt.Errorf("%w: %w", ended, cause)
+	}
+	return ended
 }

@@ -3,6 +3,7 @@ package vsock
 import (
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -22,13 +23,13 @@ type Listener struct {
 	stack *Stack
 	addr  Addr
 
-	mu       sync.Mutex
-	waiting  []*Conn // oldest first
-	perPeer  map[xen.DomID]int
-	closed   bool
-	deadline *time.Timer
-	late     bool          // the deadline has passed
-	changed  chan struct{} // capacity 1: look again
+	mu      sync.Mutex
+	waiting []*Conn // oldest first
+	perPeer map[xen.DomID]int
+	closed  bool
+	until   time.Time     // the deadline; zero: none
+	alarm   *time.Timer   // wakes who waits at until
+	changed chan struct{} // capacity 1: look again
 }
 
 var _ net.Listener = (*Listener)(nil)
@@ -38,15 +39,18 @@ func newListener(s *Stack, addr Addr) *Listener {
 	return &Listener{stack: s, addr: addr, perPeer: make(map[xen.DomID]int), changed: make(chan struct{}, 1)}
 }
 
-// Addr returns the address listened on.
+// Addr returns the address listened on, an Addr.
 func (l *Listener) Addr() net.Addr { return l.addr }
 
-// Accept waits for the next connection, a *Conn.
+// Accept waits for the next connection, a *Conn. It returns net.ErrClosed after
+// Close and os.ErrDeadlineExceeded after the deadline, in a *net.OpError. A
+// connection that was reset while it waited is returned as well: what came on it
+// can be read.
 func (l *Listener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.take()
 		if err != nil {
-			return nil, opError(opAccept, err, l.addr, nil)
+			return nil, listenError(opAccept, err, l.addr)
 		}
 		if c != nil {
 			return c, nil
@@ -55,23 +59,23 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-// take returns the oldest waiting connection, or nil if there is none.
+// take returns the oldest waiting connection, or nil if there is none. Whoever
+// leaves something for the next Accept signals it, as one signal wakes one.
 func (l *Listener) take() (*Conn, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed {
-		l.signal() // the next Accept too
+	switch {
+	case l.closed:
+		l.signal()
 		return nil, net.ErrClosed
-	}
-	if l.late {
+	case !l.until.IsZero() && time.Until(l.until) <= 0:
 		l.signal()
 		return nil, os.ErrDeadlineExceeded
-	}
-	if len(l.waiting) == 0 {
+	case len(l.waiting) == 0:
 		return nil, nil
 	}
 	c := l.waiting[0]
-	l.waiting = append(l.waiting[:0], l.waiting[1:]...)
+	l.waiting = slices.Delete(l.waiting, 0, 1)
 	if l.perPeer[c.Peer()]--; l.perPeer[c.Peer()] == 0 {
 		delete(l.perPeer, c.Peer())
 	}
@@ -81,7 +85,7 @@ func (l *Listener) take() (*Conn, error) {
 	return c, nil
 }
 
-// signal makes one Accept look again. The caller holds mu or has just held it.
+// signal makes one Accept look again. The caller holds mu.
 func (l *Listener) signal() {
 	select {
 	case l.changed <- struct{}{}:
@@ -107,27 +111,35 @@ func (l *Listener) SetDeadline(t time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return opError(opSet, net.ErrClosed, l.addr, nil)
+		return listenError(opSet, net.ErrClosed, l.addr)
 	}
-	if l.deadline != nil {
-		l.deadline.Stop()
-		l.deadline = nil
-	}
-	l.late = false
-	if t.IsZero() {
-		return nil
-	}
-	var timer *time.Timer
-	timer = time.AfterFunc(time.Until(t), func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if l.deadline == timer {
-			l.late = true
-			l.signal()
-		}
-	})
-	l.deadline = timer
+	l.until = t
+	l.arm()
+	l.signal()
 	return nil
+}
+
+// arm sets the alarm for the deadline. The caller holds mu.
+func (l *Listener) arm() {
+	if l.alarm != nil {
+		l.alarm.Stop()
+		l.alarm = nil
+	}
+	if !l.until.IsZero() && !l.closed {
+		l.alarm = time.AfterFunc(time.Until(l.until), l.ring)
+	}
+}
+
+// ring is the alarm. It may come for an earlier deadline, or before its time if
+// the deadline has no monotonic clock reading.
+func (l *Listener) ring() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if time.Until(l.until) > 0 {
+		l.arm()
+		return
+	}
+	l.signal()
 }
 
 // Close frees the port, resets the connections that nobody has accepted, and
@@ -137,50 +149,48 @@ func (l *Listener) Close() error {
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
-		return opError(opClose, net.ErrClosed, l.addr, nil)
+		return listenError(opClose, net.ErrClosed, l.addr)
 	}
 	l.closed = true
 	waiting := l.waiting
 	l.waiting, l.perPeer = nil, nil
-	if l.deadline != nil {
-		l.deadline.Stop()
-	}
+	l.arm()
 	l.signal()
 	l.mu.Unlock()
 	for _, c := range waiting {
-		c.Close()
+		c.abort(mux.ReasonRefused)
 	}
 	return nil
 }
 
-// acceptor hands the connections of one domain to a Listener. It implements
+// acceptor hands the connections of one session to a Listener. It implements
 // mux.Acceptor.
 type acceptor struct {
-	l    *Listener
-	peer xen.DomID
+	l   *Listener
+	ses *session
 }
 
 // Offer implements mux.Acceptor.
 func (a acceptor) Offer(c *mux.Conn) bool {
-	return a.l.offer(newConn(c, a.l.stack.cfg.Self, a.peer))
+	return a.l.offer(newConn(c, a.ses, a.l.stack.cfg.Self))
 }
 
 // Listen listens on port, or on a free ephemeral port if port is 0. A port that
 // is taken gives EADDRINUSE; the manager's port outside the backend's domain and
-// the reserved ports give EACCES.
+// PortAny give EACCES; a Stack that was closed net.ErrClosed.
 func (s *Stack) Listen(port uint32) (*Listener, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	addr := Addr{CID: uint32(s.cfg.Self), Port: port}
 	switch {
 	case s.closed:
-		return nil, opError(opListen, net.ErrClosed, addr, nil)
+		return nil, listenError(opListen, net.ErrClosed, addr)
 	case port == PortAny, port == PortManager && !s.cfg.Backend:
-		return nil, opError(opListen, syscall.EACCES, addr, nil)
+		return nil, listenError(opListen, syscall.EACCES, addr)
 	case port == PortReserved:
 		addr.Port = s.freePort()
 	case s.listeners[port] != nil:
-		return nil, opError(opListen, syscall.EADDRINUSE, addr, nil)
+		return nil, listenError(opListen, syscall.EADDRINUSE, addr)
 	}
 	l := newListener(s, addr)
 	s.listeners[addr.Port] = l

@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 
 	"xvsock/link"
 	"xvsock/mux"
@@ -18,6 +19,13 @@ import (
 const (
 	defaultPeerBudget = 4 << 20
 	minDaemonBudget   = 8 << 20
+)
+
+// Close gives the other sides so long to take what is in the rings, and looks so
+// often whether they have.
+const (
+	closeGrace = 500 * time.Millisecond
+	closeLook  = 5 * time.Millisecond
 )
 
 // Config describes a Stack.
@@ -37,12 +45,17 @@ type Config struct {
 //
 // Ports are one space: listeners of the process, and what else will serve ports
 // in this domain, are found by one switch, route.
+//
+// Locks are taken in this order: mu, Listener.mu. Neither is held over a call to
+// a session.
 type Stack struct {
 	cfg    Config
-	budget *mux.Budget
+	budget *mux.Budget // of all domains
 
 	mu         sync.Mutex
 	sessions   map[xen.DomID]*session
+	budgets    map[xen.DomID]*mux.Budget
+	loop       *loop     // nil until the first Dial to this domain itself
 	backend    xen.DomID // whose link is the front link
 	hasBackend bool
 	listeners  map[uint32]*Listener
@@ -52,11 +65,8 @@ type Stack struct {
 	loops sync.WaitGroup
 }
 
-// session is the connections over one link.
-type session struct {
-	*mux.Session
-	link *link.Link
-}
+// errTwice says that a Stack serves a link to the same domain already.
+var errTwice = errors.New("there is one already")
 
 // NewStack returns a Stack without links.
 func NewStack(cfg Config) *Stack {
@@ -70,6 +80,7 @@ func NewStack(cfg Config) *Stack {
 		cfg:       cfg,
 		budget:    mux.NewBudget(max(cfg.Memory, minDaemonBudget), nil),
 		sessions:  make(map[xen.DomID]*session),
+		budgets:   make(map[xen.DomID]*mux.Budget),
 		listeners: make(map[uint32]*Listener),
 		lastPort:  lastEphemeral,
 	}
@@ -80,42 +91,34 @@ func (s *Stack) Self() xen.DomID { return s.cfg.Self }
 
 // Serve runs the connections of a link until it ends, and returns why. The link
 // is not used any more then; closing it is the caller's. front says that the
-// other domain is our backend.
+// other domain is our backend. A Stack has one link to a domain at a time, and
+// none after Close (net.ErrClosed).
 func (s *Stack) Serve(l *link.Link, front bool) error {
 	ses, err := s.add(l, front)
 	if err != nil {
-		return err
+		return fmt.Errorf("serve link to domain %v: %w", l.Peer(), err)
 	}
 	defer s.remove(ses)
-	return ses.Run()
+	return ses.run()
 }
 
 // add routes l's domain to a new session.
 func (s *Stack) add(l *link.Link, front bool) (*session, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	peer := l.Peer()
 	if s.closed {
 		return nil, net.ErrClosed
 	}
-	if s.sessions[l.Peer()] != nil {
-		return nil, fmt.Errorf("serve link to domain %v: there is one already", l.Peer())
+	if s.sessions[peer] != nil {
+		return nil, errTwice
 	}
-	ses := s.newSession(l)
-	s.sessions[l.Peer()] = ses
+	ses := s.newSession(l, s.budgetOf(peer))
+	s.sessions[peer] = ses
 	if front {
-		s.backend, s.hasBackend = l.Peer(), true
+		s.backend, s.hasBackend = peer, true
 	}
 	return ses, nil
-}
-
-// newSession makes the session of l.
-func (s *Stack) newSession(l *link.Link) *session {
-	peer := l.Peer()
-	return &session{link: l, Session: mux.NewSession(transport{l}, mux.Config{
-		Route:  func(local, _ uint32) (mux.Acceptor, mux.Reason) { return s.route(peer, local) },
-		Budget: mux.NewBudget(s.cfg.PeerMemory, s.budget),
-		Log:    s.cfg.Log.With("domain", peer),
-	})}
 }
 
 // remove takes a session that has ended out of the routes.
@@ -131,14 +134,14 @@ func (s *Stack) remove(ses *session) {
 
 // route is the switch that every incoming REQUEST goes through (design, section
 // 5, "Ports"). It runs in a link's pump and does not wait.
-func (s *Stack) route(peer xen.DomID, local uint32) (mux.Acceptor, mux.Reason) {
+func (s *Stack) route(ses *session, local uint32) (mux.Acceptor, mux.Reason) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil, mux.ReasonShuttingDown
 	}
 	if l := s.listeners[local]; l != nil {
-		return acceptor{l: l, peer: peer}, mux.ReasonNone
+		return acceptor{l: l, ses: ses}, mux.ReasonNone
 	}
 	return nil, mux.ReasonRefused
 }
@@ -151,31 +154,35 @@ type Peer struct {
 	Pages   int  // that we have granted to it
 }
 
-// Peers lists the links that are up, by domain id.
+// Peers lists the links to other domains that are up, by domain id.
 func (s *Stack) Peers() []Peer {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	var all []Peer
-	for _, id := range slices.Sorted(maps.Keys(s.sessions)) {
-		ses := s.sessions[id]
+	sessions := maps.Clone(s.sessions)
+	backend, hasBackend := s.backend, s.hasBackend
+	s.mu.Unlock()
+	all := make([]Peer, 0, len(sessions))
+	for _, id := range slices.Sorted(maps.Keys(sessions)) {
+		ses := sessions[id]
 		all = append(all, Peer{
-			Domain: id, Backend: s.hasBackend && s.backend == id,
-			Conns: len(ses.Conns()), Pages: ses.link.Pages(),
+			Domain: id, Backend: hasBackend && backend == id,
+			Conns: ses.Stats().Open, Pages: ses.link.Pages(),
 		})
 	}
 	return all
 }
 
-// Close closes all listeners and resets all connections. The links end.
+// Close closes all listeners and resets all connections, and the links end. The
+// other sides have half a second to take what was written, and the resets that
+// say why; no domain can hold Close up for longer.
 func (s *Stack) Close() error {
-	s.mu.Lock()
-	s.closed = true
-	listeners := slices.Collect(maps.Values(s.listeners))
-	sessions := slices.Collect(maps.Values(s.sessions))
-	s.mu.Unlock()
+	listeners, sessions := s.shut()
 	for _, l := range listeners {
 		l.Close()
 	}
+	for _, ses := range sessions {
+		ses.Reset(func(uint32, uint32, bool) bool { return true }, mux.ReasonShuttingDown)
+	}
+	settle(sessions)
 	for _, ses := range sessions {
 		ses.Close()
 	}
@@ -183,19 +190,29 @@ func (s *Stack) Close() error {
 	return nil
 }
 
-// transport is a link as mux wants it: what mux found wrong gets its cause here,
-// where both are known.
-type transport struct{ *link.Link }
+// shut lets nothing new begin, and returns what there is.
+func (s *Stack) shut() ([]*Listener, []*session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	sessions := slices.Collect(maps.Values(s.sessions))
+	if s.loop != nil {
+		sessions = append(sessions, s.loop.dialing, s.loop.accepting)
+	}
+	return slices.Collect(maps.Values(s.listeners)), sessions
+}
 
-// Fail implements mux.Transport.
-func (t transport) Fail(reason error) {
-	var lie *mux.ProtocolError
-	switch {
-	case errors.As(reason, &lie):
-		t.End(link.Broken, reason)
-	case errors.Is(reason, mux.ErrSilent):
-		t.End(link.Silent, reason)
-	default:
-		t.End(link.Closed, reason)
+// settle waits until all sessions are settled, or closeGrace has passed. A pump
+// that is woken looks how far the other side is.
+func settle(sessions []*session) {
+	left := slices.Clone(sessions)
+	for end := time.Now().Add(closeGrace); time.Now().Before(end); time.Sleep(closeLook) {
+		left = slices.DeleteFunc(left, (*session).settled)
+		if len(left) == 0 {
+			return
+		}
+		for _, ses := range left {
+			ses.link.Wake()
+		}
 	}
 }

@@ -5,31 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
+
+	"golang.org/x/time/rate"
 
 	"xvsock/xen"
 	"xvsock/xenstore"
 )
-
-// Kind is the device type in xenstore paths.
-const Kind = "xvsock"
-
-// FrontPath is the directory of the frontend's half in domain front. Its owner
-// is front; there is one device a domain, number 0.
-func FrontPath(front xen.DomID) string {
-	return "/local/domain/" + front.String() + "/device/" + Kind + "/0"
-}
-
-// BackendsPath is the directory of all backend halves in domain back, one
-// directory a frontend below it.
-func BackendsPath(back xen.DomID) string {
-	return "/local/domain/" + back.String() + "/backend/" + Kind
-}
-
-// BackPath is the directory of the backend's half, in domain back, of the device
-// of domain front. Its owner is back.
-func BackPath(back, front xen.DomID) string {
-	return BackendsPath(back) + "/" + front.String() + "/0"
-}
 
 // Errors of a Device.
 var (
@@ -42,6 +24,14 @@ var (
 	ErrGone = errors.New("the frontend's domain is gone")
 )
 
+// How often the other half's state is read. Its domain may write it as often as it
+// likes, and every write is an event: it gets a burst that no handshake needs,
+// then 20 looks a second, whatever it does (rule R15).
+const (
+	lookEvery = 50 * time.Millisecond
+	lookBurst = 20
+)
+
 // Node is a name and a value in a device's directory.
 type Node struct{ Name, Value string }
 
@@ -51,6 +41,7 @@ type Device struct {
 	own   string // our directory
 	other string // the other half's
 	peer  xen.DomID
+	looks *rate.Limiter
 
 	// The node of our directory that is there for as long as we are attached.
 	anchor string
@@ -63,14 +54,17 @@ type Device struct {
 }
 
 // OpenFront opens the frontend's half of domain self. It returns an error that
-// wraps ErrDetached when the domain is not attached.
+// wraps ErrDetached when the domain is not attached, or to nothing that could be a
+// domain.
 func OpenFront(ctx context.Context, store *xenstore.Client, self xen.DomID) (_ *Device, err error) {
-	d := &Device{store: store, own: FrontPath(self), anchor: "backend-id"}
-	if d.backend, err = d.readAnchor(ctx); err != nil {
+	d := &Device{store: store, own: FrontPath(self), anchor: "backend-id", looks: newLooks()}
+	if d.backend, err = store.Read(ctx, d.own+"/"+d.anchor); missing(err) {
+		return nil, fmt.Errorf("%s: %w", d.own, ErrDetached)
+	} else if err != nil {
 		return nil, err
 	}
 	if d.peer, err = xen.ParseDomID(d.backend); err != nil {
-		return nil, fmt.Errorf("read %s/%s: %w", d.own, d.anchor, err)
+		return nil, fmt.Errorf("%s/%s: %w: %w", d.own, d.anchor, ErrDetached, err)
 	}
 	d.other = BackPath(d.peer, self)
 	if d.stateWatch, err = store.Watch(ctx, d.other+"/state"); err != nil {
@@ -84,10 +78,15 @@ func OpenFront(ctx context.Context, store *xenstore.Client, self xen.DomID) (_ *
 
 // OpenBack opens the half that domain self holds as the backend of domain front.
 func OpenBack(ctx context.Context, store *xenstore.Client, self, front xen.DomID) (_ *Device, err error) {
-	d := &Device{store: store, own: BackPath(self, front), other: FrontPath(front), peer: front, anchor: "online"}
-	d.stateWatch, err = store.Watch(ctx, d.other+"/state")
-	return d, err
+	d := &Device{store: store, own: BackPath(self, front), other: FrontPath(front), peer: front, anchor: "online", looks: newLooks()}
+	if d.stateWatch, err = store.Watch(ctx, d.other+"/state"); err != nil {
+		return nil, err
+	}
+	return d, nil
 }
+
+// newLooks returns the limit on reads of the other half's state.
+func newLooks() *rate.Limiter { return rate.NewLimiter(rate.Every(lookEvery), lookBurst) }
 
 // Close ends the watches. It writes nothing.
 func (d *Device) Close() error {
@@ -104,25 +103,31 @@ func (d *Device) front() bool { return d.anchorWatch != nil }
 // Peer is the domain of the other half.
 func (d *Device) Peer() xen.DomID { return d.peer }
 
-// readAnchor reads the node by which the toolstack attaches us.
-func (d *Device) readAnchor(ctx context.Context) (string, error) {
-	v, err := d.store.Read(ctx, d.own+"/"+d.anchor)
-	if missing(err) {
-		return "", fmt.Errorf("%s: %w", d.own, ErrDetached)
+// checkAnchor reads the node by which the toolstack attaches us. The error wraps
+// ErrDetached when it is not there, and ErrMoved when it is not what a frontend
+// was opened for.
+func (d *Device) checkAnchor(ctx context.Context, read readFunc) error {
+	v, err := read(ctx, d.own+"/"+d.anchor)
+	switch {
+	case missing(err):
+		return fmt.Errorf("%s: %w", d.own, ErrDetached)
+	case err == nil && d.front() && v != d.backend:
+		return fmt.Errorf("%s: %w", d.own, ErrMoved)
 	}
-	return v, err
+	return err
 }
 
+// readFunc is Read of a Client or of a Tx.
+type readFunc func(ctx context.Context, path string) (string, error)
+
 // Switch writes nodes and then our state, in one transaction, so that the other
-// half never sees the state without what it announces. The node "state" is
-// written only while the device is still attached: a half that wrote it into a
-// directory which the toolstack has just removed would make it again.
+// half never sees the state without what it announces. It writes only while the
+// device is still attached, and attached to the same backend: it never makes a
+// directory again that the toolstack has removed, and never tells a new backend
+// what was meant for the old one. The error wraps ErrDetached or ErrMoved then.
 func (d *Device) Switch(ctx context.Context, s State, nodes ...Node) error {
 	err := d.store.Transaction(ctx, func(tx *xenstore.Tx) error {
-		if _, err := tx.Read(ctx, d.own+"/"+d.anchor); err != nil {
-			if missing(err) {
-				return fmt.Errorf("%s: %w", d.own, ErrDetached)
-			}
+		if err := d.checkAnchor(ctx, tx.Read); err != nil {
 			return err
 		}
 		for _, n := range nodes {
@@ -169,10 +174,6 @@ func missing(err error) bool {
 // no more, and the context's cause when that ends first. It holds nothing of the
 // other domain while it waits.
 func (d *Device) Await(ctx context.Context, ok func(State) bool) (State, error) {
-	var moved <-chan struct{}
-	if d.front() {
-		moved = d.anchorWatch.Changed()
-	}
 	for {
 		if err := d.stays(ctx); err != nil {
 			return Closed, err
@@ -181,14 +182,39 @@ func (d *Device) Await(ctx context.Context, ok func(State) bool) (State, error) 
 		if err != nil || ok(s) {
 			return s, err
 		}
-		select {
-		case <-d.stateWatch.Changed():
-		case <-moved:
-		case <-d.store.Done():
-			return Closed, fmt.Errorf("await state of domain %v: %w", d.peer, d.store.Err())
-		case <-ctx.Done():
-			return Closed, fmt.Errorf("await state of domain %v: %w", d.peer, context.Cause(ctx))
+		if err := d.changed(ctx); err != nil {
+			return Closed, fmt.Errorf("await state of domain %v: %w", d.peer, err)
 		}
+	}
+}
+
+// changed waits until it is worth looking again, and until that may be done.
+func (d *Device) changed(ctx context.Context) error {
+	var moved <-chan struct{}
+	if d.front() {
+		moved = d.anchorWatch.Changed()
+	}
+	select {
+	case <-d.stateWatch.Changed():
+	case <-moved:
+	case <-d.store.Done():
+		return d.store.Err()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	wait := d.looks.Reserve().Delay()
+	if wait == 0 {
+		return nil
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-d.store.Done():
+		return d.store.Err()
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 
@@ -197,11 +223,7 @@ func (d *Device) stays(ctx context.Context) error {
 	if !d.front() {
 		return nil
 	}
-	v, err := d.readAnchor(ctx)
-	if err == nil && v != d.backend {
-		err = fmt.Errorf("%s: %w", d.own, ErrMoved)
-	}
-	return err
+	return d.checkAnchor(ctx, d.store.Read)
 }
 
 // Read reads nodes of the other half's directory in one transaction, so that

@@ -161,6 +161,20 @@ func TestIntegrationHost(t *testing.T) {
 	})
 }
 
+// The other xenstored, and a kernel as a distribution ships it, which libxl
+// has to unpack: what users have, and the slower way here.
+func TestIntegrationOCamlXenstored(t *testing.T) {
+	s := rig.Boot(t, rig.Config{OCamlXenstored: true})
+	s.Sh("pidof oxenstored && xenstore-write /tool/word here && test $(xenstore-read /tool/word) = here")
+	d := s.Guest(rig.Guest{
+		Name: "plain", Type: image.PVH, Kernel: s.Parts.Guest.Image, Ramdisk: helloRamdisk(t), Cmdline: "hello=poweroff",
+	})
+	s.Await(d, "powering off")
+	if err := d.AwaitGone(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestIntegrationHostThatDies(t *testing.T) {
 	rig.Require(t)
 	h, err := rig.Start(t.Context(), rig.Config{LogDir: t.TempDir()})

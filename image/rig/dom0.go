@@ -18,8 +18,6 @@ import (
 const (
 	// toolsDir is where xl looks for its own helpers.
 	toolsDir = "usr/lib/xen-4.17/bin"
-	// guestKernelPath is where dom0 has the kernel for guests.
-	guestKernelPath = "/boot/guest/vmlinuz"
 	// agentPackage is dom0's PID 1.
 	agentPackage = "xvsock/image/rig/agent"
 )
@@ -58,7 +56,6 @@ func writeInitramfs(ctx context.Context, parts *Parts, c Config, agent, file str
 		{"add the shell", func() error { return b.busybox(ctx) }},
 		{"add the Xen tools", func() error { return b.programs(dom0Programs(c.xenstored())) }},
 		{"add modules", func() error { return b.plan(c) }},
-		{"add the guests' kernel", func() error { return b.file(guestKernelPath, parts.Guest.Boot, 0o644) }},
 		{"add files", func() error { return b.files(c.Files) }},
 	} {
 		if err := step.do(); err != nil {

@@ -35,9 +35,11 @@ func kernelPackages() []string { return []string{"linux-image-amd64", "linux-ima
 
 const (
 	// recipe changes when the cache's layout does.
-	recipe = "1"
+	recipe = "2"
 	// stampFile is written last and says what a directory of the cache holds.
 	stampFile = "stamp.json"
+	// dom0Kernel and guestKernel are the uncompressed kernels beside it.
+	dom0Kernel, guestKernel = "vmlinux-dom0", "vmlinux-guest"
 )
 
 // Parts is where the unpacked pieces of a Xen host lie.
@@ -58,8 +60,8 @@ type Kernel struct {
 	Version string
 	// Image is the bzImage (vmlinuz), Modules its lib/modules/VERSION.
 	Image, Modules string
-	// Boot is what the rig boots: Image, or the same kernel uncompressed where
-	// unpacking it under emulation would take seconds.
+	// Boot is what the rig boots: the same kernel, uncompressed, because
+	// unpacking it under emulation takes seconds.
 	Boot string
 }
 
@@ -126,14 +128,17 @@ func readParts(dir string) (*Parts, error) {
 		return nil, fmt.Errorf("read %s: %w; delete %s", stampFile, err, dir)
 	}
 	p := &Parts{Dir: dir, Root: filepath.Join(dir, "root"), Xen: filepath.Join(dir, "xen"), Packages: s.Packages}
-	p.Dom0, p.Guest = p.kernel(s.Dom0), p.kernel(s.Guest)
-	p.Dom0.Boot = filepath.Join(dir, "vmlinux-dom0")
+	p.Dom0, p.Guest = p.kernel(s.Dom0, dom0Kernel), p.kernel(s.Guest, guestKernel)
 	return p, nil
 }
 
-func (p *Parts) kernel(version string) Kernel {
-	image := filepath.Join(p.Root, "boot", "vmlinuz-"+version)
-	return Kernel{Version: version, Image: image, Modules: filepath.Join(p.Root, "lib/modules", version), Boot: image}
+func (p *Parts) kernel(version, unpacked string) Kernel {
+	return Kernel{
+		Version: version,
+		Image:   filepath.Join(p.Root, "boot", "vmlinuz-"+version),
+		Modules: filepath.Join(p.Root, "lib/modules", version),
+		Boot:    filepath.Join(p.Dir, unpacked),
+	}
 }
 
 // fetchInto fills a new directory and renames it to dir when all is there.

@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,7 +84,7 @@ func (h *Host) Create(ctx context.Context, g Guest) (*Domain, error) {
 // guestConfig sends what the guest boots from and gives its xl configuration.
 func (h *Host) guestConfig(ctx context.Context, g Guest) ([]byte, error) {
 	c := image.DomainConfig{
-		Name: g.Name, Type: g.Type, Kernel: guestKernelPath, MemoryMB: g.MemoryMB, VCPUs: g.VCPUs,
+		Name: g.Name, Type: g.Type, MemoryMB: g.MemoryMB, VCPUs: g.VCPUs,
 		Cmdline:  strings.TrimSpace("console=hvc0 quiet panic=1 " + g.Cmdline),
 		OnReboot: "destroy", OnCrash: "destroy",
 	}
@@ -91,10 +92,8 @@ func (h *Host) guestConfig(ctx context.Context, g Guest) ([]byte, error) {
 		c.Type = image.PV
 	}
 	var err error
-	if g.Kernel != "" {
-		if c.Kernel, err = h.sendOnce(ctx, g.Kernel); err != nil {
-			return nil, err
-		}
+	if c.Kernel, err = h.sendOnce(ctx, cmp.Or(g.Kernel, h.Parts.Guest.Boot)); err != nil {
+		return nil, err
 	}
 	if c.Ramdisk, err = h.sendOnce(ctx, g.Ramdisk); err != nil {
 		return nil, err

@@ -132,7 +132,7 @@ func (p *session) idle() error {
 }
 
 func (p *session) enqueue(m message) bool {
-	if p.outstanding.Add(1) > 1000000 ||
+	if p.outstanding.Add(1) > int64(p.limits.Outstanding) ||
 		p.bytes.Add(int64(len(m.data))) > int64(p.limits.OutstandingBytes) {
 		return false
 	}

@@ -25,11 +25,54 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestXen runs every case on the domain that this test runs in.
-func TestXen(t *testing.T) {
+// onXen skips a test on a machine that is no Xen domain.
+func onXen(t *testing.T) {
+	t.Helper()
 	if _, err := os.Stat("/dev/xen/evtchn"); err != nil {
 		t.Skip("this machine is no Xen domain (no /dev/xen/evtchn); `make test` boots real Xen in QEMU and runs this there")
 	}
+}
+
+// TestXenstore runs the xenstore's cases on the domain that this test runs in: in
+// domain 0 over xenstored's socket and over the kernel's device, in a guest over
+// the device.
+func TestXenstore(t *testing.T) {
+	onXen(t)
+	store, err := xenstore.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	id, err := store.ReadDomID(t.Context(), "domid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := "/local/domain/" + id.String() + "/data"
+	ways := map[string]func() (*xenstore.Client, error){
+		"by the device": func() (*xenstore.Client, error) { return xenstore.OpenDevice("/dev/xen/xenbus") },
+	}
+	if id == 0 {
+		ways["by the socket"] = func() (*xenstore.Client, error) { return xenstore.OpenSocket("/run/xenstored/socket") }
+	}
+	for name, open := range ways {
+		t.Run(name, func(t *testing.T) {
+			conformance.Xenstore(t, conformance.StorePair{
+				Open: func(t *testing.T) *xenstore.Client {
+					c, err := open()
+					if err != nil {
+						t.Fatal(err)
+					}
+					return c
+				},
+				Domain: id, Base: base, Privileged: id == 0, Quotas: id != 0,
+			})
+		})
+	}
+}
+
+// TestXen runs every case on the domain that this test runs in.
+func TestXen(t *testing.T) {
+	onXen(t)
 	peer := os.Getenv(conformance.PeerVariable)
 	conformance.Run(t, func(t *testing.T) conformance.Pair {
 		near, closeAll, err := conformance.Kernel(t.Context())

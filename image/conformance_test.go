@@ -1,0 +1,104 @@
+package image_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"xvsock/image"
+	"xvsock/image/rig"
+)
+
+// testBinary builds the tests of a package and puts them into dom0.
+func (h *xenHost) testBinary(pkg, name string) (path string) {
+	h.t.Helper()
+	path = filepath.Join(h.t.TempDir(), name)
+	if err := rig.BuildTest(h.t.Context(), pkg, path); err != nil {
+		h.t.Fatal(err)
+	}
+	h.Put(path, "/usr/bin/"+name)
+	return path
+}
+
+// runTests runs a test binary in dom0 and reports what it printed.
+func (h *xenHost) runTests(command string) {
+	h.t.Helper()
+	ctx := h.t.Context()
+	r, err := h.Run(ctx, command)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	passed := strings.Count(r.Stdout, "--- PASS")
+	if r.Code != 0 || passed == 0 || strings.Contains(r.Stdout, "--- SKIP: TestXen ") {
+		h.t.Errorf("%s: exit status %d\n%s%s", command, r.Code, r.Stdout, r.Stderr)
+		return
+	}
+	h.t.Logf("%s: %d tests passed on real Xen in %v", command, passed, r.Took.Round(1e8))
+	for line := range strings.Lines(r.Stdout) {
+		if strings.Contains(line, "--- SKIP") {
+			h.t.Log(strings.TrimSpace(line))
+		}
+	}
+}
+
+// conformance runs the conformance suite in dom0 alone, then in dom0 against a
+// guest, and its xenstore part in both.
+func (h *xenHost) conformance() {
+	const name = "conformance.test"
+	binary := h.testBinary("xvsock/sim/conformance", name)
+	guest := h.Guest(rig.Guest{Name: "conform", Type: image.PV, Ramdisk: h.agentImage(binary)})
+	h.runTests(name + " -test.v -test.run '^TestXen$|^TestXenstore$'")
+	h.t.Log("in the guest: " + h.Await(guest, "xenstore suite ended with"))
+	if !guest.Console().Contains("xenstore suite ended with 0") {
+		h.t.Errorf("xenstore suite in the guest:\n%s", guest.Console().Tail(60))
+	}
+	h.runTests(fmt.Sprintf("XVSOCK_CONFORM_PEER=%v %s -test.v -test.run '^TestXen$'", guest.ID, name))
+	h.Sh("xl destroy conform")
+}
+
+// agentImage makes an initramfs whose PID 1 is a shell script that loads the
+// drivers, runs the xenstore suite, and then serves as the far end.
+func (h *xenHost) agentImage(binary string) (output string) {
+	h.t.Helper()
+	dir := h.t.TempDir()
+	report, err := image.Build(image.Options{
+		Output: filepath.Join(dir, "modules"), Program: h.binary, ModulesDir: h.Parts.Guest.Modules,
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	read := func(name string) []byte {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		return data
+	}
+	a := image.NewArchive()
+	for _, d := range []string{"proc", "sys", "dev", "tmp"} {
+		a.Dir(d, 0o755)
+	}
+	a.Char("dev/console", 0o600, 5, 1)
+	a.File("bin/busybox", read("/bin/busybox"), 0o755)
+	a.Link("bin/sh", "busybox")
+	a.File("bin/conformance.test", read(binary), 0o755)
+	script := "#!/bin/sh\nbusybox mount -t proc proc /proc\nbusybox mount -t sysfs sys /sys\nbusybox mount -t devtmpfs dev /dev\n"
+	for _, m := range report.Modules {
+		a.File("modules/"+filepath.Base(m), read(filepath.Join(h.Parts.Guest.Modules, m)), 0o644)
+		script += "busybox insmod /modules/" + filepath.Base(m) + "\n"
+	}
+	script += "conformance.test -test.v -test.run '^TestXenstore$'\necho xenstore suite ended with $?\n" +
+		"export XVSOCK_CONFORM_ROLE=agent\nexec conformance.test\n"
+	a.File("init", []byte(script), 0o755)
+	output = filepath.Join(dir, "agent.cpio")
+	f, err := os.Create(output)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer f.Close()
+	if err := a.Write(f); err != nil {
+		h.t.Fatal(err)
+	}
+	return output
+}

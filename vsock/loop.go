@@ -1,0 +1,45 @@
+package vsock
+
+import (
+	"xvsock/link"
+	"xvsock/mux"
+)
+
+// loop is the link of this domain to itself: connections are made at one end of
+// it and accepted at the other.
+type loop struct{ dialing, accepting *session }
+
+// loopSession returns the end of the loop that dials; the first call makes it.
+// The caller holds mu.
+func (s *Stack) loopSession() (*session, error) {
+	if s.loop != nil {
+		return s.loop.dialing, nil
+	}
+	a, b, err := link.Loop(s.cfg.Self, link.Options{Log: s.cfg.Log})
+	if err != nil {
+		return nil, err
+	}
+	// Both ends are this domain's own, but each books its half of a connection.
+	lp := &loop{
+		dialing:   s.newSession(a, mux.NewBudget(s.cfg.PeerMemory, s.budget)),
+		accepting: s.newSession(b, mux.NewBudget(s.cfg.PeerMemory, s.budget)),
+	}
+	s.loop = lp
+	for _, ses := range []*session{lp.dialing, lp.accepting} {
+		s.loops.Go(func() {
+			ses.run()
+			s.dropLoop(lp)
+			ses.link.Close()
+		})
+	}
+	return lp.dialing, nil
+}
+
+// dropLoop forgets a loop that has ended, so that the next Dial makes another.
+func (s *Stack) dropLoop(lp *loop) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.loop == lp {
+		s.loop = nil
+	}
+}

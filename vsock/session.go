@@ -1,0 +1,106 @@
+package vsock
+
+import (
+	"errors"
+	"sync"
+
+	"xvsock/link"
+	"xvsock/mux"
+	"xvsock/xen"
+)
+
+// session is the connections over one link.
+type session struct {
+	*mux.Session
+	link *link.Link
+	t    *transport
+}
+
+// newSession makes the session of l, whose connections hold what they receive
+// in budget.
+func (s *Stack) newSession(l *link.Link, budget *mux.Budget) *session {
+	ses := &session{link: l, t: &transport{Link: l}}
+	ses.Session = mux.NewSession(ses.t, mux.Config{
+		Route:  func(local, _ uint32) (mux.Acceptor, mux.Reason) { return s.route(ses, local) },
+		Budget: budget,
+		Log:    s.cfg.Log.With("domain", l.Peer()),
+	})
+	return ses
+}
+
+// run runs the connections until the link has ended and nothing uses it.
+func (ses *session) run() error {
+	err := ses.Run()
+	ses.t.finish()
+	return err
+}
+
+// settled reports that the other side has taken all there will ever be: no
+// connection is open any more and everything in the ring was read, or the link
+// has ended.
+func (ses *session) settled() bool {
+	select {
+	case <-ses.link.Done():
+		return true
+	default:
+		return ses.Stats().Open == 0 && ses.link.Taken()
+	}
+}
+
+// budgetOf returns the receive memory of a domain. It outlives the domain's
+// links: what connections of an earlier link hold unread counts too, or a domain
+// that keeps re-making its link could fill the daemon's memory past its share
+// (rule R7). The caller holds mu.
+func (s *Stack) budgetOf(peer xen.DomID) *mux.Budget {
+	for id, b := range s.budgets {
+		if b.Used() == 0 && s.sessions[id] == nil {
+			delete(s.budgets, id)
+		}
+	}
+	b := s.budgets[peer]
+	if b == nil {
+		b = mux.NewBudget(s.cfg.PeerMemory, s.budget)
+		s.budgets[peer] = b
+	}
+	return b
+}
+
+// transport is a link as mux wants it. What mux found wrong gets its cause here,
+// where both are known.
+type transport struct {
+	*link.Link
+
+	flushing sync.RWMutex
+	finished bool
+}
+
+// Flush implements mux.Transport. A writer flushes without a lock of the session,
+// so one may come, or still be under way, when the session's Run has returned.
+func (t *transport) Flush() error {
+	t.flushing.RLock()
+	defer t.flushing.RUnlock()
+	if t.finished {
+		return t.Err()
+	}
+	return t.Link.Flush()
+}
+
+// finish lets no Flush reach the link any more, which is about to be closed.
+func (t *transport) finish() {
+	t.flushing.Lock()
+	defer t.flushing.Unlock()
+	t.finished = true
+}
+
+// Fail implements mux.Transport.
+func (t *transport) Fail(reason error) {
+	var lie *mux.ProtocolError
+	switch {
+	case errors.As(reason, &lie):
+		t.End(link.Broken, reason)
+	case errors.Is(reason, mux.ErrSilent):
+		t.End(link.Silent, reason)
+	default:
+		t.End(link.Closed, reason)
+	}
+}
