@@ -60,13 +60,3 @@ func (a *app) detachCommand() *cobra.Command {
 		},
 	}
 }
-
-// withStore runs f with xenstore open.
-func (a *app) withStore(f func(*xenstore.Client) error) error {
-	store, err := a.platform.Store()
-	if err != nil {
-		return &setupError{fmt.Errorf("open xenstore: %w", err)}
-	}
-	defer store.Close()
-	return f(store)
-}

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 
@@ -10,6 +11,7 @@ import (
 
 	"xvsock/bridge"
 	"xvsock/daemon"
+	"xvsock/link"
 	"xvsock/toolstack"
 )
 
@@ -55,7 +57,7 @@ next:
 func (a *app) backendCommand() *cobra.Command {
 	var f daemonFlags
 	c := &cobra.Command{
-		Use: "backend", Short: "Serve the domains attached to this one (usually in dom0)", Args: cobra.NoArgs,
+		Use: "backend", Short: "Serve the domains attached to this one (usually in dom0)", Args: noArgs,
 		Long: "backend serves every domain that `xvsock attach` has attached to this domain, now\n" +
 			"or later: it keeps their front links and answers on port 2 for the whole host.",
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -70,7 +72,7 @@ func (a *app) backendCommand() *cobra.Command {
 func (a *app) domainCommand() *cobra.Command {
 	var f daemonFlags
 	c := &cobra.Command{
-		Use: "domain", Short: "Link this domain to its backend (in an ordinary domU)", Args: cobra.NoArgs,
+		Use: "domain", Short: "Link this domain to its backend (in an ordinary domU)", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return a.runDaemon(c, &f, daemon.Frontend)
 		},
@@ -81,7 +83,7 @@ func (a *app) domainCommand() *cobra.Command {
 
 // runDaemon runs a daemon on the real platform until it is told to end.
 func (a *app) runDaemon(c *cobra.Command, f *daemonFlags, run func(context.Context, daemon.Config) error) error {
-	log, err := a.newLog(stderr(c))
+	log, err := a.newLog(c.ErrOrStderr())
 	if err != nil {
 		return err
 	}
@@ -90,27 +92,49 @@ func (a *app) runDaemon(c *cobra.Command, f *daemonFlags, run func(context.Conte
 		return err
 	}
 	ctx := c.Context()
-	dom, closeDomain, err := a.platform.Domain(ctx)
+	dom, closeDomain, err := a.openDomain(ctx)
 	if err != nil {
-		return &setupError{err}
+		return err
 	}
-	defer closeDomain()
+	defer func() {
+		if err := closeDomain(); err != nil {
+			log.Warn("close devices", "error", err)
+		}
+	}()
 	control, err := bridge.ListenControl(a.control)
 	if err != nil {
 		return &setupError{err}
 	}
 	defer control.Close()
-	name := f.name
-	if name == "" {
-		// The toolstack's name of this domain, which every domain may read.
-		if self, err := toolstack.Describe(ctx, dom.Store, dom.ID); err == nil {
-			name = self.Name
-		}
-	}
 	err = run(ctx, daemon.Config{
-		Domain: dom, Name: name, Version: a.version, Services: offers, Control: control, Log: log,
+		Domain: dom, Name: a.ownName(ctx, f, dom), Version: a.version, Services: offers, Control: control, Log: log,
 		Ready: func() { log.Info("ready", "domain", dom.ID, "control", a.control) },
 	})
-	log.Log(ctx, slog.LevelInfo, "stopped", "error", err)
+	if err == nil {
+		log.Info("stopped")
+	}
 	return err
+}
+
+// ownName is the label of this domain: the one that was given, or the toolstack's
+// name, which every domain may read of itself.
+func (a *app) ownName(ctx context.Context, f *daemonFlags, dom *link.Domain) string {
+	if f.name != "" {
+		return f.name
+	}
+	self, err := toolstack.Describe(ctx, dom.Store, dom.ID)
+	if err != nil {
+		return "" // a label is not worth more
+	}
+	return self.Name
+}
+
+// newLog returns the log of a daemon that runs in a terminal or under a service
+// manager.
+func (a *app) newLog(w io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(a.logLevel)); err != nil {
+		return nil, &setupError{fmt.Errorf("--log %q: use debug, info, warn or error", a.logLevel)}
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})), nil
 }

@@ -10,7 +10,7 @@ import (
 
 // imageCommand is `xvsock image`.
 func (a *app) imageCommand() *cobra.Command {
-	c := &cobra.Command{Use: "image", Short: "Make what a service domain boots from", Args: cobra.NoArgs}
+	c := group("image", "Make what a service domain boots from")
 	c.AddCommand(a.imageBuildCommand(), a.imageXLCommand())
 	return c
 }
@@ -19,7 +19,7 @@ func (a *app) imageCommand() *cobra.Command {
 func (a *app) imageBuildCommand() *cobra.Command {
 	var o image.Options
 	c := &cobra.Command{
-		Use: "build", Short: "Write the initramfs of a service domain", Args: cobra.NoArgs,
+		Use: "build", Short: "Write the initramfs of a service domain", Args: noArgs,
 		Long: "build writes an initramfs with this program as PID 1 and the kernel modules that it\n" +
 			"needs. The same inputs give the same bytes.",
 		Example: "  xvsock image build --kernel /boot/vmlinuz-6.1.0-56-cloud-amd64 \\\n" +
@@ -58,7 +58,7 @@ func (a *app) imageXLCommand() *cobra.Command {
 	var cfg image.DomainConfig
 	var kind string
 	c := &cobra.Command{
-		Use: "xlcfg", Short: "Print a ready xl configuration for a service domain", Args: cobra.NoArgs,
+		Use: "xlcfg", Short: "Print a ready xl configuration for a service domain", Args: noArgs,
 		Example: "  xvsock image xlcfg --name web --kernel /boot/vmlinuz --ramdisk web.cpio.gz \\\n" +
 			"      --cmdline 'xvsock.service=echo' >web.cfg",
 		RunE: func(c *cobra.Command, _ []string) error {

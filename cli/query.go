@@ -1,8 +1,8 @@
 package cli
 
 import (
+	"context"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -54,11 +54,8 @@ func printServices(c *cobra.Command, output string, records []discovery.Record) 
 		list = append(list, s)
 		rows = append(rows, []string{s.Domain, decimal(s.CID), s.Name, decimal(s.Port), s.State, s.UUID})
 	}
-	return print(c.OutOrStdout(), output, list, []string{"DOMAIN", "CID", "SERVICE", "PORT", "STATE", "UUID"}, rows)
+	return printList(c.OutOrStdout(), output, list, []string{"DOMAIN", "CID", "SERVICE", "PORT", "STATE", "UUID"}, rows)
 }
-
-// decimal is a number in a table.
-func decimal[T ~uint16 | ~uint32 | ~int](n T) string { return strconv.FormatInt(int64(n), 10) }
 
 // resolveCommand is `xvsock resolve`.
 func (a *app) resolveCommand() *cobra.Command {
@@ -67,7 +64,7 @@ func (a *app) resolveCommand() *cobra.Command {
 		Use: "resolve NAME", Short: "Find the service of a name", Args: cobra.ExactArgs(1),
 	}
 	output := outputFlag(c)
-	c.Flags().StringVar(&in.Domain, "domain", "", "name or uuid of the domain, where several have the service")
+	c.Flags().StringVar(&in.Domain, "domain", "", "the domain (as for services), where several have the service")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		in.Name = args[0]
 		var out daemon.ResolveReply
@@ -81,7 +78,7 @@ func (a *app) resolveCommand() *cobra.Command {
 
 // statusCommand is `xvsock status`.
 func (a *app) statusCommand() *cobra.Command {
-	c := &cobra.Command{Use: "status", Short: "Say what the daemon of this domain is doing", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "status", Short: "Say what the daemon of this domain is doing", Args: noArgs}
 	output := outputFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		var s daemon.Status
@@ -95,7 +92,7 @@ func (a *app) statusCommand() *cobra.Command {
 			}
 		}
 		uptime := time.Duration(s.Uptime * float64(time.Second)).Truncate(time.Second).String()
-		return print(c.OutOrStdout(), *output, s, []string{"ROLE", "DOMAIN", "NAME", "LINKS UP", "UPTIME", "VERSION"},
+		return printList(c.OutOrStdout(), *output, s, []string{"ROLE", "DOMAIN", "NAME", "LINKS UP", "UPTIME", "VERSION"},
 			[][]string{{s.Role, decimal(s.Domain), s.Name, fmt.Sprintf("%d of %d", up, len(s.Links)), uptime, s.Version}})
 	}
 	return c
@@ -103,7 +100,7 @@ func (a *app) statusCommand() *cobra.Command {
 
 // peersCommand is `xvsock peers`.
 func (a *app) peersCommand() *cobra.Command {
-	c := &cobra.Command{Use: "peers", Short: "List the links of this domain", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "peers", Short: "List the links of this domain", Args: noArgs}
 	output := outputFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		var s daemon.Status
@@ -121,7 +118,7 @@ func (a *app) peersCommand() *cobra.Command {
 			}
 			rows = append(rows, []string{decimal(l.Domain), l.Name, role, state, decimal(l.Connections), decimal(l.Pages), l.UUID})
 		}
-		return print(c.OutOrStdout(), *output, s.Links,
+		return printList(c.OutOrStdout(), *output, s.Links,
 			[]string{"DOMAIN", "NAME", "ROLE", "LINK", "CONNECTIONS", "PAGES", "UUID"}, rows)
 	}
 	return c
@@ -134,16 +131,25 @@ func (a *app) pingCommand() *cobra.Command {
 		Use: "ping DOMAIN", Short: "Move bytes through a domain's echo service and compare them", Args: cobra.ExactArgs(1),
 	}
 	output := outputFlag(c)
-	c.Flags().Int64Var(&in.Bytes, "bytes", 64, "how many bytes")
+	c.Flags().Int64Var(&in.Bytes, "bytes", 64, fmt.Sprintf("how many bytes, 1 to %d", daemon.MaxPing))
 	c.RunE = func(c *cobra.Command, args []string) error {
+		if in.Bytes < 1 || in.Bytes > daemon.MaxPing {
+			return &setupError{fmt.Errorf("--bytes %d: use 1 to %d", in.Bytes, daemon.MaxPing)}
+		}
 		in.Domain = args[0]
+		// The daemon bounds the ping; this is for a daemon that hangs.
+		ctx, cancel := context.WithTimeout(c.Context(), daemon.PingTime(in.Bytes)+answerMargin)
+		defer cancel()
 		var out daemon.PingReply
-		if err := a.call(c.Context(), daemon.MethodPing, in, &out); err != nil {
+		if err := a.call(ctx, daemon.MethodPing, in, &out); err != nil {
 			return err
 		}
 		took := time.Duration(out.Seconds * float64(time.Second)).Round(time.Microsecond)
-		return print(c.OutOrStdout(), *output, out, []string{"DOMAIN", "BYTES", "TIME"},
-			[][]string{{in.Domain, strconv.FormatInt(out.Bytes, 10), took.String()}})
+		return printList(c.OutOrStdout(), *output, out, []string{"DOMAIN", "BYTES", "TIME"},
+			[][]string{{in.Domain, decimal(out.Bytes), took.String()}})
 	}
 	return c
 }
+
+// answerMargin is how much later than the daemon this program gives up.
+const answerMargin = 10 * time.Second

@@ -15,7 +15,6 @@ import (
 	"xvsock/bridge"
 	"xvsock/daemon"
 	"xvsock/link"
-	"xvsock/services/discovery"
 	"xvsock/sim"
 	"xvsock/toolstack"
 	"xvsock/xenstore"
@@ -28,7 +27,7 @@ const simTimeout = 10 * time.Second
 func (a *app) simCommand() *cobra.Command {
 	var stay bool
 	c := &cobra.Command{
-		Use: "sim", Short: "Show it all on a simulated Xen host, without Xen and without root", Args: cobra.NoArgs,
+		Use: "sim", Short: "Show it all on a simulated Xen host, without Xen and without root", Args: noArgs,
 		Long: "sim makes a Xen host in this process's memory, with a backend, two service domains\n" +
 			"and a client, runs in each the same daemon that a real domain runs, and has them\n" +
 			"talk to each other.",
@@ -65,18 +64,36 @@ type demoDomain struct {
 }
 
 // run makes the host, shows what it can do, and takes it down.
-func (d *demo) run(ctx context.Context, stay bool) (err error) {
+func (d *demo) run(ctx context.Context, stay bool) error {
 	start := time.Now()
 	d.host = sim.New()
 	defer d.host.Close()
-	ctx, d.fail = context.WithCancelCause(ctx)
-	names := []string{"web", "db", "client"}
-	d.say("host", "a simulated Xen host: dom0 as backend, service domains web and db, client domain client")
+	running, fail := context.WithCancelCause(ctx)
+	d.fail = fail
+	err := d.play(running, stay)
+	fail(nil)
+	d.tasks.Wait()
+	if err == nil && ctx.Err() == nil {
+		// A daemon that failed while nobody waited for it.
+		if cause := context.Cause(running); !errors.Is(cause, context.Canceled) {
+			err = cause
+		}
+	}
+	if lost := d.leftovers(); err != nil || lost != nil {
+		return errors.Join(err, lost)
+	}
+	d.say("down", "all daemons stopped; no page, port or mapping is left; %v in all", time.Since(start).Round(time.Millisecond))
+	return nil
+}
 
+// play makes the domains and shows what they can do.
+func (d *demo) play(ctx context.Context, stay bool) error {
+	d.say("host", "a simulated Xen host: dom0 as backend, service domains web and db, client domain client")
 	dom0, err := d.start(ctx, d.host.Domain(0), daemon.Backend, nil)
 	if err != nil {
 		return err
 	}
+	names := []string{"web", "db", "client"}
 	for _, name := range names {
 		offers := daemon.Builtin()
 		if name == "client" {
@@ -90,17 +107,12 @@ func (d *demo) run(ctx context.Context, stay bool) (err error) {
 			return err
 		}
 	}
-	err = d.show(ctx, len(names))
-	if err == nil && stay {
-		d.say("stay", "control sockets are in %s: try `xvsock --control %s services`", d.dir, d.socket("Domain-0"))
-		<-ctx.Done()
+	if err := d.show(ctx, len(names)); err != nil || !stay {
+		return err
 	}
-	d.fail(nil)
-	d.tasks.Wait()
-	if cause := context.Cause(ctx); err == nil && !errors.Is(cause, context.Canceled) {
-		err = cause
-	}
-	return errors.Join(err, d.leftovers(start))
+	d.say("stay", "control sockets are in %s: try `xvsock --control %s services`", d.dir, d.socket("Domain-0"))
+	<-ctx.Done()
+	return nil
 }
 
 // say prints one step.
@@ -122,6 +134,7 @@ func (d *demo) start(ctx context.Context, dom *sim.Domain, run func(context.Cont
 	ready := make(chan struct{})
 	d.tasks.Go(func() {
 		defer control.Close()
+		defer store.Close()
 		err := run(ctx, daemon.Config{
 			Domain: &link.Domain{ID: dom.ID(), Grants: proc.Grants(), Events: proc.Events(), Store: store},
 			Name:   dom.Name(), Version: d.version, Services: offers, Control: control,
@@ -156,118 +169,14 @@ func (d *demo) attach(ctx context.Context, dom0, dom *demoDomain) error {
 	return nil
 }
 
-// show is what the demo is for.
-func (d *demo) show(ctx context.Context, frontends int) error {
-	if err := d.linksUp(ctx, frontends); err != nil {
-		return err
-	}
-	for _, name := range []string{"web", "db"} {
-		if err := d.list(ctx, "Domain-0", name, fmt.Sprintf("dom0 asks port 2 of %s", name), 2); err != nil {
-			return err
-		}
-	}
-	const mebibyte = 1 << 20
-	var echoed daemon.PingReply
-	if err := d.call(ctx, "Domain-0", daemon.MethodPing, daemon.PingArgs{Domain: "db", Bytes: mebibyte}, &echoed); err != nil {
-		return fmt.Errorf("echo of db: %w", err)
-	}
-	d.say("echo", "1 MiB from dom0 through port 7 of db and back, every byte compared: %.1f ms (%.0f MiB/s each way)",
-		echoed.Seconds*1e3, 1/echoed.Seconds)
-	return d.list(ctx, "client", "@backend", fmt.Sprintf("client asks port 2 of the backend (CID %#x)", 0x7FF1), 6)
-}
-
-// linksUp waits until all front links are up.
-func (d *demo) linksUp(ctx context.Context, want int) error {
-	start := time.Now()
-	err := d.until(ctx, "front links", func() (bool, error) {
-		var s daemon.Status
-		if err := d.call(ctx, "Domain-0", daemon.MethodStatus, nil, &s); err != nil {
-			return false, err
-		}
-		up := 0
-		for _, l := range s.Links {
-			if l.Up {
-				up++
-			}
-		}
-		return up == want, nil
-	})
-	if err != nil {
-		return err
-	}
-	d.say("link", "%d front links are up after %v", want, time.Since(start).Round(time.Millisecond))
-	return nil
-}
-
-// list prints what one domain's port 2 answers another, once it lists as many
-// services as there should be: registrations take a moment to arrive.
-func (d *demo) list(ctx context.Context, from, to, title string, want int) error {
-	var reply daemon.ServicesReply
-	err := d.until(ctx, title, func() (bool, error) {
-		err := d.call(ctx, from, daemon.MethodServices, daemon.ServicesArgs{Domain: to}, &reply)
-		return len(reply.Services) >= want, err
-	})
-	if err != nil {
-		return err
-	}
-	d.say("discovery", "%s: %s", title, summary(reply.Services))
-	return nil
-}
-
-// summary is a list of services on one line.
-func summary(records []discovery.Record) string {
-	text, domain := "", ""
-	for _, r := range records {
-		if r.Domain != domain || text == "" {
-			if text != "" {
-				text += "; "
-			}
-			text += r.Domain + " offers"
-			domain = r.Domain
-		} else {
-			text += ","
-		}
-		text += fmt.Sprintf(" %s on %d (%s)", r.Name, r.Port, r.State)
-	}
-	return printable(text)
-}
-
-// call asks a domain's daemon by its control socket, as the commands do.
-func (d *demo) call(ctx context.Context, domain, method string, in, out any) error {
-	ctx, cancel := context.WithTimeout(ctx, simTimeout)
-	defer cancel()
-	a := app{control: d.socket(domain)}
-	return a.call(ctx, method, in, out)
-}
-
-// until calls look until it says so, for as long as things may take.
-func (d *demo) until(ctx context.Context, what string, look func() (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, simTimeout)
-	defer cancel()
-	for {
-		if ok, err := look(); ok || err != nil {
-			return err
-		}
-		select {
-		case <-time.After(5 * time.Millisecond):
-		case <-ctx.Done():
-			return fmt.Errorf("%s: %w", what, context.Cause(ctx))
-		}
-	}
-}
-
 // leftovers checks that the domains gave back everything they had of the host.
-func (d *demo) leftovers(start time.Time) error {
+func (d *demo) leftovers() error {
 	var errs []error
 	for _, dom := range d.host.Domains() {
 		if n := dom.Granted() + dom.Ports(); n != 0 {
 			errs = append(errs, fmt.Errorf("%s still holds %d pages and %d ports", dom.Name(), dom.Granted(), dom.Ports()))
 		}
 	}
-	errs = append(errs, d.host.Misuse()...)
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	d.say("down", "all daemons stopped; no page, port or mapping is left; %v in all", time.Since(start).Round(time.Millisecond))
-	return nil
+	errs = append(errs, d.host.Leaks()...)
+	return errors.Join(append(errs, d.host.Misuse()...)...)
 }

@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"golang.org/x/sync/errgroup"
 
@@ -9,6 +11,8 @@ import (
 	"xvsock/manager"
 	"xvsock/services"
 	"xvsock/services/discovery"
+	"xvsock/toolstack"
+	"xvsock/vsock"
 	"xvsock/xen"
 )
 
@@ -25,7 +29,7 @@ func Backend(ctx context.Context, cfg Config) error {
 		Domain: cfg.Domain, Stack: d.stack, Link: d.cfg.Link, Log: d.log,
 		Up: b.up, Down: b.down,
 	})
-	return d.run(ctx, host, callerOf(b.who), d.control(b.names, b.manager), func(ctx context.Context) error {
+	return d.run(ctx, host, callerOf(b.who), d.control(b, b.manager), func(ctx context.Context) error {
 		group, ctx := errgroup.WithContext(ctx)
 		group.Go(func() error { return b.mirror(ctx) })
 		group.Go(func() error { return b.manager.Run(ctx) })
@@ -78,11 +82,10 @@ func (b *backend) down(who manager.Identity, l *link.Link) {
 func (b *backend) mirror(ctx context.Context) error {
 	self := b.self()
 	if err := b.host.Join(self); err != nil {
-		return err
+		return fmt.Errorf("this domain's own name: %w", err)
 	}
-	return discovery.Publish(ctx, b.registry, func(context.Context) (discovery.Registrar, error) {
-		return local{b.host, self}, nil
-	})
+	b.publish(ctx, func(context.Context) (discovery.Registrar, error) { return local{b.host, self}, nil })
+	return nil
 }
 
 // local registers the backend's own services without a connection.
@@ -101,3 +104,47 @@ func (l local) Unregister(_ context.Context, name string) error {
 
 // Close implements discovery.Registrar.
 func (local) Close() error { return nil }
+
+// find returns the one domain that spec names, of this one and its frontends, by
+// what the toolstack wrote of them.
+func (b *backend) find(spec string) (toolstack.Domain, error) {
+	self := toolstack.Domain{ID: b.cfg.Domain.ID, Name: b.cfg.Name}
+	if spec == "self" || spec == "@backend" {
+		return self, nil
+	}
+	all := []toolstack.Domain{self}
+	for _, f := range b.manager.Frontends() {
+		if f.Domain != self.ID { // this domain may be a frontend of its own
+			all = append(all, toolstack.Domain{ID: f.Domain, Name: f.Name, UUID: f.UUID})
+		}
+	}
+	d, err := toolstack.Pick(all, spec)
+	switch {
+	case errors.Is(err, toolstack.ErrAmbiguous):
+		return d, message(ErrAmbiguousDomain, err)
+	case err != nil:
+		return d, message(ErrUnknownDomain, fmt.Errorf("%w, or is not attached to this backend", err))
+	}
+	return d, nil
+}
+
+// target resolves what a person calls a domain.
+func (b *backend) target(spec string) (target, error) {
+	d, err := b.find(spec)
+	if err != nil {
+		return target{}, err
+	}
+	if d.ID == b.cfg.Domain.ID {
+		return target{cid: vsock.CIDSelf}, nil
+	}
+	return target{cid: uint32(d.ID), owner: &services.Caller{CID: uint32(d.ID), Name: d.Name, UUID: d.UUID}}, nil
+}
+
+// directoryName is what the host's directory calls a domain.
+func (b *backend) directoryName(spec string) (string, error) {
+	d, err := b.find(spec)
+	if d.UUID != "" {
+		return d.UUID, err
+	}
+	return d.Name, err
+}

@@ -11,114 +11,9 @@ import (
 	"xvsock/services"
 	"xvsock/services/discovery"
 	"xvsock/services/varlink"
-	"xvsock/toolstack"
 	"xvsock/vsock"
 	"xvsock/xen"
 )
-
-// The methods of the control socket.
-const (
-	ControlInterface = "org.xvsock.Control"
-	MethodStatus     = ControlInterface + ".Status"
-	MethodServices   = ControlInterface + ".Services"
-	MethodResolve    = ControlInterface + ".Resolve"
-	MethodPing       = ControlInterface + ".Ping"
-	MethodShutdown   = ControlInterface + ".Shutdown"
-)
-
-// Errors that the control socket answers with.
-var (
-	ErrUnknownDomain   = &varlink.Error{Name: ControlInterface + ".UnknownDomain"}
-	ErrAmbiguousDomain = &varlink.Error{Name: ControlInterface + ".AmbiguousDomain"}
-	ErrFailed          = &varlink.Error{Name: ControlInterface + ".Failed"}
-)
-
-// controlInterface describes the control socket in the language of Varlink.
-const controlInterface = `# The daemon of a domain, for the domain's own root.
-interface org.xvsock.Control
-
-type Link (domain: int, name: string, uuid: string, backend: bool, up: bool, connections: int, pages: int)
-type Service (domain: string, uuid: string, name: string, port: int, state: string, cid: ?int, txt: ?[string]string)
-
-# role is frontend or backend; uptime is in seconds.
-method Status() -> (role: string, domain: int, name: string, version: string, uptime: float, goroutines: int, links: []Link)
-
-# Without a domain: everything that the backend's directory shows this domain.
-method Services(domain: ?string) -> (services: []Service)
-method Resolve(name: string, domain: ?string) -> (service: Service)
-
-# Moves bytes through the echo service of a domain and compares; seconds is how
-# long that took, connect included.
-method Ping(domain: string, bytes: int) -> (bytes: int, seconds: float)
-
-# Ends the domain whose PID 1 the daemon is; answered before it does.
-method Shutdown(reboot: bool) -> ()
-
-error UnknownDomain (message: string)
-error AmbiguousDomain (message: string)
-error Failed (message: string)
-`
-
-// Status is the answer to MethodStatus.
-type Status struct {
-	Role    string  `json:"role"`
-	Domain  uint16  `json:"domain"`
-	Name    string  `json:"name"`
-	Version string  `json:"version"`
-	Uptime  float64 `json:"uptime"` // seconds
-	// Goroutines is how many goroutines the daemon has: steady when idle.
-	Goroutines int    `json:"goroutines"`
-	Links      []Link `json:"links"`
-}
-
-// Link is one link, or one frontend whose link is not up.
-type Link struct {
-	Domain      uint16 `json:"domain"`
-	Name        string `json:"name"`
-	UUID        string `json:"uuid"`
-	Backend     bool   `json:"backend"`
-	Up          bool   `json:"up"`
-	Connections int    `json:"connections"`
-	Pages       int    `json:"pages"` // granted by this side
-}
-
-// ServicesArgs are the parameters of MethodServices.
-type ServicesArgs struct {
-	Domain string `json:"domain,omitempty"` // name, uuid, id, @backend or self
-}
-
-// ServicesReply is the answer to MethodServices.
-type ServicesReply struct {
-	Services []discovery.Record `json:"services"`
-}
-
-// ResolveArgs are the parameters of MethodResolve.
-type ResolveArgs struct {
-	Name   string `json:"name"`
-	Domain string `json:"domain,omitempty"`
-}
-
-// ResolveReply is the answer to MethodResolve.
-type ResolveReply struct {
-	Service discovery.Record `json:"service"`
-}
-
-// PingArgs are the parameters of MethodPing.
-type PingArgs struct {
-	Domain string `json:"domain"`
-	Bytes  int64  `json:"bytes"`
-}
-
-// PingReply is the answer to MethodPing.
-type PingReply struct {
-	Bytes   int64   `json:"bytes"`
-	Seconds float64 `json:"seconds"`
-}
-
-// ShutdownArgs are the parameters of MethodShutdown.
-type ShutdownArgs struct {
-	Reboot bool `json:"reboot"`
-}
 
 // queryTimeout bounds what the control socket asks of another domain.
 const queryTimeout = 10 * time.Second
@@ -136,7 +31,12 @@ type target struct {
 }
 
 // names resolves what a person calls a domain.
-type names func(spec string) (target, error)
+type names interface {
+	// target is whom to ask.
+	target(spec string) (target, error)
+	// directoryName is by what the backend's directory knows it.
+	directoryName(spec string) (string, error)
+}
 
 // control returns the handler of the control socket. m is nil for a frontend.
 func (d *daemon) control(names names, m *manager.Manager) varlink.Handler {
@@ -198,9 +98,10 @@ func (c *control) services(ctx context.Context, call *varlink.Call) (any, error)
 	if err := call.Decode(&args); err != nil {
 		return nil, err
 	}
-	var reply ServicesReply
-	err := c.ask(ctx, args.Domain, func(ctx context.Context, client *discovery.Client) (err error) {
-		reply.Services, _, err = client.List(ctx, discovery.Filter{})
+	reply := ServicesReply{Services: []discovery.Record{}}
+	err := c.ask(ctx, args.Domain, func(ctx context.Context, client *discovery.Client) error {
+		list, _, err := client.List(ctx, discovery.Filter{})
+		reply.Services = append(reply.Services, list...)
 		return err
 	})
 	return reply, err
@@ -212,9 +113,16 @@ func (c *control) resolve(ctx context.Context, call *varlink.Call) (any, error) 
 	if err := call.Decode(&args); err != nil {
 		return nil, err
 	}
+	domain := args.Domain
+	if domain != "" {
+		var err error
+		if domain, err = c.names.directoryName(domain); err != nil {
+			return nil, err
+		}
+	}
 	var reply ResolveReply
 	err := c.ask(ctx, "", func(ctx context.Context, client *discovery.Client) (err error) {
-		reply.Service, err = client.Resolve(ctx, args.Name, args.Domain)
+		reply.Service, err = client.Resolve(ctx, args.Name, domain)
 		return err
 	})
 	return reply, err
@@ -238,7 +146,7 @@ func (c *control) ask(ctx context.Context, domain string, query func(context.Con
 	if domain == "" {
 		domain = "@backend"
 	}
-	to, err := c.names(domain)
+	to, err := c.names.target(domain)
 	if err != nil {
 		return err
 	}
@@ -270,41 +178,4 @@ func message(kind *varlink.Error, err error) error {
 	return varlink.NewError(kind.Name, struct {
 		Message string `json:"message"`
 	}{err.Error()})
-}
-
-// frontNames resolves in a frontend, which knows no names but its own.
-func (d *daemon) frontNames(spec string) (target, error) {
-	switch spec {
-	case "@backend":
-		return target{cid: vsock.CIDBackend}, nil
-	case "self":
-		return target{cid: vsock.CIDSelf, owner: &services.Caller{CID: uint32(d.cfg.Domain.ID), Name: d.cfg.Name}}, nil
-	}
-	if id, err := xen.ParseDomID(spec); err == nil {
-		return target{cid: uint32(id), owner: &services.Caller{CID: uint32(id)}}, nil
-	}
-	return target{}, message(ErrUnknownDomain, fmt.Errorf(
-		"%w: %.64q (a frontend knows ids, self and @backend; names are known in the backend's domain)",
-		toolstack.ErrNoDomain, spec))
-}
-
-// names resolves in the backend, by what the toolstack wrote of its frontends.
-func (b *backend) names(spec string) (target, error) {
-	if spec == "self" || spec == "@backend" {
-		return target{cid: vsock.CIDSelf}, nil
-	}
-	all := []toolstack.Domain{{ID: b.cfg.Domain.ID, Name: b.cfg.Name}}
-	for _, f := range b.manager.Frontends() {
-		all = append(all, toolstack.Domain{ID: f.Domain, Name: f.Name, UUID: f.UUID})
-	}
-	d, err := toolstack.Pick(all, spec)
-	switch {
-	case errors.Is(err, toolstack.ErrAmbiguous):
-		return target{}, message(ErrAmbiguousDomain, err)
-	case err != nil:
-		return target{}, message(ErrUnknownDomain, fmt.Errorf("%w, or is not attached to this backend", err))
-	case d.ID == b.cfg.Domain.ID:
-		return target{cid: vsock.CIDSelf}, nil
-	}
-	return target{cid: uint32(d.ID), owner: &services.Caller{CID: uint32(d.ID), Name: d.Name, UUID: d.UUID}}, nil
 }

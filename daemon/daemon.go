@@ -116,6 +116,7 @@ func (d *daemon) run(ctx context.Context, dir discovery.Directory, identify serv
 			return fmt.Errorf("service %s: %w", o.Info.Name, err)
 		}
 	}
+	told := ctx
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return sup.Serve(ctx) })
 	group.Go(func() error { return links(ctx) })
@@ -129,10 +130,13 @@ func (d *daemon) run(ctx context.Context, dir discovery.Directory, identify serv
 	if err := d.serving(ctx); err == nil {
 		d.cfg.Ready()
 	}
-	if err := group.Wait(); !errors.Is(err, context.Canceled) {
-		return err
+	// Told to end, the parts say so in their own words; what else one of them
+	// says then, such as a service that does not stop, is an error.
+	err := group.Wait()
+	if told.Err() != nil && (errors.Is(err, context.Cause(told)) || errors.Is(err, context.Canceled)) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 // serving waits until every service listens for the first time.

@@ -2,12 +2,13 @@ package daemon
 
 import (
 	"context"
-	"time"
+	"fmt"
 
 	"xvsock/link"
 	"xvsock/manager"
 	"xvsock/services"
 	"xvsock/services/discovery"
+	"xvsock/toolstack"
 	"xvsock/vsock"
 	"xvsock/xen"
 )
@@ -16,57 +17,88 @@ import (
 // service domain, or `xvsock domain`. It returns when ctx ends (nil) or when the
 // domain cannot be served any more.
 func Frontend(ctx context.Context, cfg Config) error {
-	d := newDaemon(cfg, false)
+	f := &frontend{newDaemon(cfg, false)}
 	// A frontend does not know its neighbours' names: it knows their links.
 	identify := callerOf(func(xen.DomID) (services.Caller, bool) { return services.Caller{}, true })
-	own := discovery.NewOwnDirectory(d.registry,
+	own := discovery.NewOwnDirectory(f.registry,
 		services.Caller{Domain: uint16(cfg.Domain.ID), CID: uint32(cfg.Domain.ID), Name: cfg.Name},
 		func(discovery.Caller, discovery.Record) bool { return true })
-	front := link.NewFront(cfg.Domain, d.cfg.Link)
-	return d.run(ctx, own, identify, d.control(d.frontNames, nil), func(ctx context.Context) error {
-		return front.Run(ctx, func(ctx context.Context, l *link.Link) error { return d.useFront(ctx, l) })
+	front := link.NewFront(cfg.Domain, f.cfg.Link)
+	return f.run(ctx, own, identify, f.control(f, nil), func(ctx context.Context) error {
+		return front.Run(ctx, f.use)
 	})
 }
 
-// useFront runs the connections of the front link, and meanwhile meets the
-// manager and tells the backend's directory what this domain offers.
-func (d *daemon) useFront(ctx context.Context, l *link.Link) error {
+// frontend is the daemon of a frontend's domain.
+type frontend struct{ *daemon }
+
+// use runs the connections of the front link, and meanwhile meets the manager and
+// tells the backend's directory what this domain offers.
+func (f *frontend) use(ctx context.Context, l *link.Link) error {
 	ctx, cancel := context.WithCancel(ctx)
 	met := make(chan struct{})
 	go func() {
 		defer close(met)
-		if manager.Join(ctx, d.stack, l) == nil {
-			d.announce(ctx)
+		announced := make(chan struct{})
+		err := manager.Join(ctx, f.stack, l, func() {
+			go func() {
+				defer close(announced)
+				f.announce(ctx)
+			}()
+		})
+		if err == nil {
+			<-announced
 		}
 	}()
-	err := d.stack.Serve(l, true)
+	err := f.stack.Serve(l, true)
 	cancel()
 	<-met
 	return err
 }
 
-// announceRetry is how long to wait after the backend's directory did not take
-// what it was told.
-const announceRetry = 5 * time.Second
-
-// announce keeps the backend's directory up to date with the registry, until ctx
-// ends: over connections from ports that only the domain's root may use.
-func (d *daemon) announce(ctx context.Context) {
-	for ctx.Err() == nil {
-		err := discovery.Publish(ctx, d.registry, func(ctx context.Context) (discovery.Registrar, error) {
-			conn, err := d.stack.DialPrivileged(ctx, vsock.Addr{CID: vsock.CIDBackend, Port: services.PortDiscovery})
-			if err != nil {
-				return nil, err
-			}
-			return discovery.NewClient(conn, discovery.ClientConfig{}), nil
-		})
-		if err == nil {
-			return
+// announce keeps the backend's directory up to date, over connections from ports
+// that only the domain's root may use.
+func (f *frontend) announce(ctx context.Context) {
+	f.publish(ctx, func(ctx context.Context) (discovery.Registrar, error) {
+		conn, err := f.stack.DialPrivileged(ctx, vsock.Addr{CID: vsock.CIDBackend, Port: services.PortDiscovery})
+		if err != nil {
+			return nil, err
 		}
-		d.log.Warn("register with the backend's directory", "error", err, "again_in", announceRetry)
-		select {
-		case <-time.After(announceRetry):
-		case <-ctx.Done():
+		return discovery.NewClient(conn, discovery.ClientConfig{}), nil
+	})
+}
+
+// target resolves what a person calls a domain, in a domain that knows no names
+// but its own.
+func (f *frontend) target(spec string) (target, error) {
+	if spec == "@backend" {
+		return target{cid: vsock.CIDBackend}, nil
+	}
+	self := uint32(f.cfg.Domain.ID)
+	id, err := xen.ParseDomID(spec)
+	switch {
+	case spec == "self", err == nil && id == f.cfg.Domain.ID:
+		return target{cid: vsock.CIDSelf, owner: &services.Caller{CID: self, Name: f.cfg.Name}}, nil
+	case err == nil && f.isBackend(id):
+		return target{cid: vsock.CIDBackend}, nil
+	case err == nil:
+		return target{cid: uint32(id), owner: &services.Caller{CID: uint32(id)}}, nil
+	}
+	return target{}, message(ErrUnknownDomain, fmt.Errorf(
+		"%w: %.64q (a frontend knows ids, self and @backend; names are known in the backend's domain)",
+		toolstack.ErrNoDomain, spec))
+}
+
+// directoryName is what the host's directory calls a domain: there, names are
+// known.
+func (f *frontend) directoryName(spec string) (string, error) { return spec, nil }
+
+// isBackend reports whether id is the domain at the other end of the front link.
+func (f *frontend) isBackend(id xen.DomID) bool {
+	for _, p := range f.stack.Peers() {
+		if p.Backend && p.Domain == id {
+			return true
 		}
 	}
+	return false
 }

@@ -3,10 +3,13 @@ package daemon
 import (
 	"bytes"
 	"context"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
+	"sync"
 	"time"
 
 	"xvsock/services"
@@ -14,8 +17,8 @@ import (
 	"xvsock/vsock"
 )
 
-// maxPing is the most bytes that one ping moves.
-const maxPing = 1 << 30
+// MaxPing is the most bytes that one ping moves.
+const MaxPing = 1 << 30
 
 // ping answers MethodPing.
 func (c *control) ping(ctx context.Context, call *varlink.Call) (any, error) {
@@ -23,10 +26,10 @@ func (c *control) ping(ctx context.Context, call *varlink.Call) (any, error) {
 	if err := call.Decode(&args); err != nil {
 		return nil, err
 	}
-	if args.Bytes < 1 || args.Bytes > maxPing {
+	if args.Bytes < 1 || args.Bytes > MaxPing {
 		return nil, varlink.Invalid("bytes")
 	}
-	to, err := c.names(args.Domain)
+	to, err := c.names.target(args.Domain)
 	if err != nil {
 		return nil, err
 	}
@@ -37,9 +40,27 @@ func (c *control) ping(ctx context.Context, call *varlink.Call) (any, error) {
 	return PingReply{Bytes: args.Bytes, Seconds: time.Since(start).Seconds()}, nil
 }
 
+// minPingRate is the fewest bytes a second that a ping may move, so that a peer
+// that trickles cannot hold one for ever.
+const minPingRate = 256 << 10
+
+// PingTime is the most that a ping of n bytes takes before it fails.
+func PingTime(n int64) time.Duration {
+	return 2*queryTimeout + time.Duration(n)*time.Second/minPingRate
+}
+
+// Errors of a ping: what the peer made of the bytes.
+var (
+	errOther  = errors.New("other bytes came back than were sent")
+	errMore   = errors.New("more bytes came back than were sent")
+	errFewer  = errors.New("fewer bytes came back than were sent")
+	errStalls = errors.New("no answer in time")
+)
+
 // echo sends n random bytes to port 7 of a domain and compares what comes back.
-// A domain that stops answering ends it.
 func (c *control) echo(ctx context.Context, cid uint32, n int64) error {
+	ctx, cancel := context.WithTimeout(ctx, PingTime(n))
+	defer cancel()
 	conn, err := c.stack.Dial(ctx, vsock.Addr{CID: cid, Port: services.PortEcho})
 	if err != nil {
 		return err
@@ -47,40 +68,49 @@ func (c *control) echo(ctx context.Context, cid uint32, n int64) error {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	seed := [32]byte{1: byte(n), 2: byte(n >> 8)}
-	sent := make(chan error, 1)
-	go func() {
-		_, err := io.CopyN(deadlined{conn}, rand.NewChaCha8(seed), n)
-		sent <- errors.Join(err, conn.CloseWrite())
-	}()
+	var seed [32]byte
+	crand.Read(seed[:]) // never fails (crypto/rand)
+	var sender sync.WaitGroup
+	sender.Go(func() {
+		// Whatever goes wrong here, the comparison sees less than it wants.
+		if _, err := io.CopyN(deadlined{conn}, rand.NewChaCha8(seed), n); err == nil {
+			conn.CloseWrite()
+		}
+	})
 	err = compare(deadlined{conn}, rand.NewChaCha8(seed), n)
-	if err != nil {
-		conn.Close()
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%w: not even %d KiB a second: %w", errStalls, minPingRate>>10, err)
 	}
-	return errors.Join(err, <-sent)
+	conn.Close()
+	sender.Wait()
+	return err
 }
 
 // compare reads from got until its end and checks that it gives the same n bytes
 // as want.
 func compare(got, want io.Reader, n int64) error {
 	a, b := make([]byte, 16<<10), make([]byte, 16<<10)
-	var at int64
-	for {
+	for at := int64(0); ; {
 		k, err := got.Read(a)
 		if at+int64(k) > n {
-			return fmt.Errorf("more than the %d bytes that were sent came back", n)
+			return fmt.Errorf("%w: at least %d of %d", errMore, at+int64(k), n)
 		}
 		if _, err := io.ReadFull(want, b[:k]); err != nil {
 			return err
 		}
 		if !bytes.Equal(a[:k], b[:k]) {
-			return fmt.Errorf("other bytes came back after %d", at)
+			return fmt.Errorf("%w: the first %d of %d were right", errOther, at, n)
 		}
 		at += int64(k)
-		if errors.Is(err, io.EOF) && at == n {
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF) && at == n:
 			return nil
-		}
-		if err != nil {
+		case errors.Is(err, io.EOF):
+			return fmt.Errorf("%w: %d of %d", errFewer, at, n)
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return fmt.Errorf("%w: nothing for %v after %d of %d bytes", errStalls, queryTimeout, at, n)
+		default:
 			return fmt.Errorf("after %d of %d bytes: %w", at, n, err)
 		}
 	}

@@ -57,6 +57,14 @@ func (h *xenHost) conformance() {
 	h.Sh("xl destroy conform")
 }
 
+// nettest runs the sockets' own test in dom0: a domain can be its own frontend and
+// backend. No daemon runs there yet.
+func (h *xenHost) nettest() {
+	const name = "vsock.test"
+	h.testBinary("xvsock/vsock", name)
+	h.runTests(name + " -test.v -test.run '^TestXenConn'")
+}
+
 // agentImage makes an initramfs whose PID 1 is a shell script that loads the
 // drivers, runs the xenstore suite, and then serves as the far end.
 func (h *xenHost) agentImage(binary string) (output string) {

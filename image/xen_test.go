@@ -113,12 +113,12 @@ func (h *xenHost) linksUp(n int, within time.Duration) {
 // binary as a whole.
 func TestOnXen(t *testing.T) {
 	h := bootXen(t)
-	h.startBackend()
 	for _, scenario := range []struct {
 		name string
 		run  func(*xenHost)
 	}{
 		{"the platform and xenstore conform, in dom0 and against a guest", (*xenHost).conformance},
+		{"sockets over a real link pass nettest, both ends in dom0", (*xenHost).nettest},
 		{"two service domains answer discovery and echo", (*xenHost).serviceDomains},
 		{"a transfer ends with the domain that is destroyed", (*xenHost).destroyMidTransfer},
 		{"a backend that was killed serves again in 5 s", (*xenHost).killBackend},
@@ -147,6 +147,7 @@ func (h *xenHost) startBackend() {
 
 // serviceDomains creates a PV and a PVH service domain, which stay.
 func (h *xenHost) serviceDomains() {
+	h.startBackend()
 	for name, kind := range map[string]image.DomainType{"web": image.PV, "db": image.PVH} {
 		d := h.service(name, kind, "")
 		h.t.Logf("%s (%s): %s", name, kind, h.Await(d, "xvsock: ready in"))

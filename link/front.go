@@ -2,11 +2,10 @@ package link
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"strconv"
 
 	"xvsock/evtchn"
@@ -240,12 +239,10 @@ func (f *Front) backendPages(ctx context.Context, dev *xenbus.Device, generation
 	return peer, nil
 }
 
-// newGeneration returns a random number that names one link.
-func newGeneration() uint64 {
-	var b [8]byte
-	rand.Read(b[:]) // never fails (crypto/rand)
-	return binary.LittleEndian.Uint64(b[:])
-}
+// newGeneration returns a random number that names one link. It is no secret, the
+// other side reads it, so the runtime's generator will do: crypto/rand would have
+// PID 1 wait a second or more until the kernel has gathered randomness.
+func newGeneration() uint64 { return rand.Uint64() }
 
 // decimal is how a number stands in a node.
 func decimal[T ~uint32](n T) string { return strconv.FormatUint(uint64(n), 10) }

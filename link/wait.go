@@ -10,8 +10,10 @@ import "time"
 // A side that polls says so in its header and then looks for itself, until the
 // polling bound is spent (wake-up rule W4: awake is 1 only while its owner
 // polls; to sleep, awake goes to 0, then one more fetch, then the ports are
-// unmasked). A side that does not poll needs no fetch before it sleeps: what
-// came after its last fetch has left an event pending.
+// unmasked). It sleeps only after a fetch that brought no news with awake at 0: a
+// pair of words that was caught half written counts as news. A side that does not
+// poll needs no fetch before it sleeps: what came after its last fetch has left an
+// event pending.
 func (l *Link) Wait(d time.Duration) error {
 	if l.poll > 0 {
 		if news, err := l.pollRings(); news || err != nil {
@@ -49,6 +51,9 @@ func (l *Link) pollRings() (news bool, err error) {
 	l.end.Awake(false)
 	if !news && err == nil {
 		news, err = l.end.Fetch()
+	}
+	if err == nil {
+		err = l.end.Flush() // a fetch can find that the other side waits for room
 	}
 	if err != nil {
 		return false, l.fail(err)

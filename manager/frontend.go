@@ -3,11 +3,20 @@ package manager
 import (
 	"context"
 	"errors"
+	"path"
+	"time"
 
 	"xvsock/link"
 	"xvsock/vsock"
 	"xvsock/xenbus"
+	"xvsock/xenstore"
 )
+
+// retryPause is how long a frontend that could not be served is left alone.
+const retryPause = 5 * time.Second
+
+// errRenamed ends the link of a frontend that was attached under another name.
+var errRenamed = errors.New("attached anew under another name")
 
 // frontend is one attached frontend. Manager.mu guards its fields.
 type frontend struct {
@@ -29,11 +38,15 @@ func (f *frontend) run(ctx context.Context) {
 	switch {
 	case errors.Is(err, xenbus.ErrGone):
 		m.log.Info("frontend's domain is gone", "domain", id)
-		m.removeDevice(ctx, id)
-	case errors.Is(err, xenbus.ErrDetached), context.Cause(ctx) == xenbus.ErrDetached:
+		f.removeDevice(ctx)
+	case errors.Is(err, xenbus.ErrDetached), errors.Is(context.Cause(ctx), xenbus.ErrDetached):
 		m.log.Info("frontend was detached", "domain", id)
 	case ctx.Err() == nil:
-		m.log.Error("stop serving frontend", "domain", id, "error", err)
+		m.log.Error("cannot serve frontend", "domain", id, "error", err, "again_in", retryPause)
+		select {
+		case <-time.After(retryPause):
+		case <-ctx.Done():
+		}
 	}
 }
 
@@ -54,4 +67,27 @@ func (f *frontend) setLink(l *link.Link, generation uint64) Identity {
 	defer f.m.mu.Unlock()
 	f.link, f.port1, f.who.Generation = l, nil, generation
 	return f.who
+}
+
+// removeDevice removes what is left of the device of a domain that is gone. The
+// toolstack gave this domain the levels above the device for that. A device that
+// the toolstack has made meanwhile stays: its frontend is there, or its
+// attachment is another.
+func (f *frontend) removeDevice(ctx context.Context) {
+	self := f.m.cfg.Domain
+	who, _ := f.m.Identify(f.who.Domain)
+	dir := xenbus.BackPath(self.ID, who.Domain)
+	err := self.Store.Transaction(ctx, func(tx *xenstore.Tx) error {
+		attachment, err := tx.Read(ctx, dir+"/attachment")
+		if err != nil || attachment != who.Attachment {
+			return err
+		}
+		if _, err := tx.Read(ctx, xenbus.FrontPath(who.Domain)+"/state"); !missing(err) {
+			return err
+		}
+		return tx.Remove(ctx, path.Dir(dir))
+	})
+	if err != nil && !missing(err) {
+		f.m.log.Warn("remove device of a domain that is gone", "domain", who.Domain, "error", err)
+	}
 }

@@ -56,33 +56,34 @@ func (m *Manager) hold(c *vsock.Conn) (*link.Link, error) {
 	return f.link, nil
 }
 
-// watchPort1 ends the link with the connection, and at the first byte that comes
-// on it.
+// watchPort1 ends the front link with the connection to port 1, at either side,
+// and at the first byte that comes on it. It returns when the connection has
+// ended; ctx ends it.
 func watchPort1(ctx context.Context, c *vsock.Conn, front *link.Link) {
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
 	defer c.Close()
 	n, err := c.Read(make([]byte, 1))
-	if n > 0 {
+	switch {
+	case n > 0:
 		front.End(link.Broken, errMessage)
-		return
+	case ctx.Err() == nil:
+		front.End(link.Lost, fmt.Errorf("%w: %w", errEnded, err))
 	}
-	front.End(link.Lost, fmt.Errorf("%w: %w", errEnded, err))
 }
 
 // Join is the frontend's side of port 1: it opens the connection to the manager
-// over the front link l, and ends l when the connection ends. It returns once
-// the connection stands or could not be made; in the second case l ends too.
-func Join(ctx context.Context, stack *vsock.Stack, l *link.Link) error {
+// over the front link l, calls joined, and returns when the connection has ended,
+// and with it l, or when ctx ends. An error says that there was no connection; l
+// has ended then too.
+func Join(ctx context.Context, stack *vsock.Stack, l *link.Link, joined func()) error {
 	c, err := stack.DialPrivileged(ctx, vsock.Addr{CID: vsock.CIDBackend, Port: vsock.PortManager})
 	if err != nil {
-		l.End(link.Lost, fmt.Errorf("connect to the manager: %w", err))
+		err = fmt.Errorf("connect to the manager: %w", err)
+		l.End(link.Lost, err)
 		return err
 	}
-	go func() {
-		defer c.Close()
-		_, err := c.Read(make([]byte, 1))
-		l.End(link.Lost, fmt.Errorf("%w: %w", errEnded, err))
-	}()
+	joined()
+	watchPort1(ctx, c, l)
 	return nil
 }

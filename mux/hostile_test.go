@@ -548,10 +548,13 @@ func TestRefusals(t *testing.T) {
 		return h
 	}
 	route := func(local, remote uint32) (Acceptor, Reason) {
-		if local == 13 {
+		switch local {
+		case 13:
 			return nil, ReasonDenied
+		case 14:
+			return make(backlog), 0
 		}
-		return make(backlog), 0
+		return make(backlog, 1), 0
 	}
 	for name, test := range map[string]struct {
 		h    header
@@ -563,7 +566,7 @@ func TestRefusals(t *testing.T) {
 		"from port any":           {edit(func(h *header) { h.src = portAny }), ReasonRefused},
 		"SEQPACKET":               {edit(func(h *header) { h.typ = typeSeqpacket }), ReasonRefused},
 		"denied":                  {edit(func(h *header) { h.dst = 13 }), ReasonDenied},
-		"no place in the backlog": {edit(func(h *header) {}), ReasonRefused},
+		"no place in the backlog": {edit(func(h *header) { h.dst = 14 }), ReasonRefused},
 		"SHUTDOWN of no tuple":    {edit(func(h *header) { h.op = opShutdown }), ReasonNone},
 	} {
 		t.Run(name, func(t *testing.T) {

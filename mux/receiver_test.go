@@ -108,6 +108,20 @@ func TestWindowGrowsWithItsReader(t *testing.T) {
 
 // A sender without credit is told as soon as it is worth a frame, and a sender
 // with plenty is left alone.
+// A window that was never near its end has slowed nobody.
+func TestWindowStaysWithoutNeed(t *testing.T) {
+	r := newReceiver(NewBudget(1<<20, nil), 0)
+	for range 1000 {
+		r.fill(make([]byte, 1000), nil)
+		if _, update, _, _ := r.read(make([]byte, 1000)); update {
+			r.stamp()
+		}
+	}
+	if r.window != startWindow {
+		t.Errorf("window %d, want %d", r.window, startWindow)
+	}
+}
+
 func TestUpdateIsDue(t *testing.T) {
 	r := newReceiver(NewBudget(1<<20, nil), 0)
 	read := func(n int) bool {
@@ -118,7 +132,13 @@ func TestUpdateIsDue(t *testing.T) {
 	if read(29 << 10) {
 		t.Error("update for less than half, while the sender has credit")
 	}
+	r.fill(make([]byte, 3<<10), nil)
+	if read(2<<10) || !read(2<<10) {
+		t.Error("update for less than half, or none for half, while the sender has credit")
+	}
+	r.stamp()
 	fillWindow(r)
+	read(8<<10 - 1)
 	if !read(1) {
 		t.Error("no update although the sender has stopped and an eighth is free")
 	}

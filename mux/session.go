@@ -127,7 +127,6 @@ func (s *Session) Dial(ctx context.Context, local, remote uint32) (*Conn, error)
 	})
 	defer stop()
 	if err := c.await(ctx); err != nil {
-		_ = c.Close() // for the budget
 		return nil, err
 	}
 	return c, nil

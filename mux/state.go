@@ -171,19 +171,14 @@ func (c *Conn) reset(r Reason) {
 	}
 }
 
-// resetByPeer takes RST. After the other side has shut its sending half this is
-// how an orderly connection ends, else it is a loss.
+// resetByPeer takes RST. For a direction that was shut before it is how an
+// orderly connection ends, else it is a loss.
 func (c *Conn) resetByPeer(r Reason) {
 	dial := c.state == dialing
 	if dial && r == ReasonNone {
 		r = ReasonRefused // a kernel gives no reasons
 	}
-	if c.peerShut == shutBoth || c.shut == shutBoth {
-		c.recv.end(nil)
-		c.endWrites(syscall.EPIPE)
-	} else {
-		c.end(&ResetError{Reason: r, Dial: dial})
-	}
+	c.end(&ResetError{Reason: r, Dial: dial})
 	c.gone()
 }
 

@@ -104,7 +104,6 @@ func (c *Conn) feed() {
 
 // sendData sends one frame of n bytes, and returns false if there is no room.
 func (c *Conn) sendData(x *sender, n int) bool {
-	c.starved.Store(false)
 	// Counted before the other side can see it and acknowledge it.
 	c.sent.Add(uint32(n))
 	if !x.emit(c.header(opData), c.out[:n]) {

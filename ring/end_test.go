@@ -204,7 +204,8 @@ func TestCloseIsSeenAsGone(t *testing.T) {
 		if !bytes.Equal(from.header, before) {
 			t.Error("Close touched more than the state byte")
 		}
-		for range 2 {
+		for _, state := range []byte{0, 1} { // up again is too late
+			from.header[ring.StateOffset] = state
 			if _, err := to.Fetch(); !errors.Is(err, ring.ErrGone) {
 				t.Errorf("Fetch: %v, want ErrGone", err)
 			}
@@ -272,6 +273,24 @@ func TestFailedNotifyEndsTheEnd(t *testing.T) {
 	}
 	if _, err := end.Fetch(); !errors.Is(err, broken) {
 		t.Errorf("Fetch after it: %v", err)
+	}
+}
+
+// A copy fails after another call has met a lie: the lie stays the reason.
+func TestFirstErrorStays(t *testing.T) {
+	from, to := directions[0].pair(t, size)
+	revoked := errors.New("grant revoked")
+	to.peer.before = func(int, ring.Segment) error {
+		to.peer.before = nil
+		setPosition(from.header, producerWord, 1<<40)
+		if _, err := to.Fetch(); err == nil {
+			t.Error("the lie was believed")
+		}
+		return revoked
+	}
+	var lie *ring.LieError
+	if _, err := to.Fetch(); !errors.As(err, &lie) || errors.Is(err, revoked) {
+		t.Errorf("Fetch: %v, want the lie that came first", err)
 	}
 }
 

@@ -32,8 +32,10 @@ func Attach(ctx context.Context, store *xenstore.Client, front, back Domain, tag
 	}
 	attachment := newAttachment()
 	err := store.Transaction(ctx, func(tx *xenstore.Tx) error {
-		if err := errors.Join(running(ctx, tx, front), running(ctx, tx, back)); err != nil {
-			return err
+		for _, d := range []Domain{front, back} {
+			if err := running(ctx, tx, d); err != nil {
+				return err
+			}
 		}
 		held, err := backends(ctx, tx, front.ID)
 		if err != nil {

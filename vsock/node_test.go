@@ -29,8 +29,7 @@ type node struct {
 	tb     testing.TB
 	domain *link.Domain
 	stack  *vsock.Stack
-	kill   func()
-	opt    link.Options
+	proc   *sim.Process // nil on real Xen
 
 	cancel context.CancelFunc
 	ctx    context.Context
@@ -45,7 +44,7 @@ func newNode(tb testing.TB, dom *sim.Domain, cfg vsock.Config) *node {
 	store := p.Xenstore()
 	d := &link.Domain{ID: dom.ID(), Grants: p.Grants(), Events: p.Events(), Store: store}
 	n := newNodeOn(tb, d, cfg)
-	n.kill = p.Kill
+	n.proc = p
 	tb.Cleanup(func() {
 		n.stop()
 		store.Close()
@@ -61,6 +60,15 @@ func newNodeOn(tb testing.TB, d *link.Domain, cfg vsock.Config) *node {
 	return n
 }
 
+// dom is the node's domain.
+func (n *node) dom() *sim.Domain { return n.proc.Domain() }
+
+// kill ends the process as SIGKILL does.
+func (n *node) kill() {
+	n.proc.Kill()
+	n.stop()
+}
+
 // serve returns what a half does with its links.
 func (n *node) serve(front bool) link.Use {
 	return func(_ context.Context, l *link.Link) error {
@@ -74,13 +82,16 @@ func (n *node) front() *node { return n.frontWith(n.serve(true)) }
 
 // frontWith runs the frontend's half with something else than the Stack above.
 func (n *node) frontWith(use link.Use) *node {
-	n.halves.Go(func() { link.NewFront(n.domain, n.opt).Run(n.ctx, use) })
+	n.halves.Go(func() { link.NewFront(n.domain, link.Options{}).Run(n.ctx, use) })
 	return n
 }
 
 // back runs the backend's half for domain front.
-func (n *node) back(front xen.DomID) *node {
-	n.halves.Go(func() { link.NewBack(n.domain, front, n.opt).Run(n.ctx, n.serve(false)) })
+func (n *node) back(front xen.DomID) *node { return n.backWith(front, n.serve(false)) }
+
+// backWith runs the backend's half with something else than the Stack above.
+func (n *node) backWith(front xen.DomID, use link.Use) *node {
+	n.halves.Go(func() { link.NewBack(n.domain, front, link.Options{}).Run(n.ctx, use) })
 	return n
 }
 

@@ -93,7 +93,8 @@ func New(conn io.ReadWriteCloser, config Config) *Client {
 
 // Close ends the connection. Every call under way returns ErrClosed, every watch
 // fires a last time. xenstored aborts the transactions and drops the watches. It
-// has to be called also when the connection has ended by itself.
+// has to be called also when the connection has ended by itself. It waits for a
+// WATCH that the kernel is just carrying out, which nothing can interrupt.
 func (c *Client) Close() error {
 	c.fail(ErrClosed)
 	err := c.closeConn()

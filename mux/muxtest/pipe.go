@@ -80,10 +80,13 @@ func (e *End) Discard(n int) {
 		panic("muxtest: Discard of more than there is")
 	}
 	p.taken += uint64(n)
-	if p.want != 0 && p.free() >= p.want {
+	if p.granted() {
 		e.flush = true
 	}
 }
+
+// granted says whether the room this end wants is there. A wish is granted once.
+func (e *End) granted() bool { return e.want != 0 && e.free() >= e.want }
 
 func (e *End) free() uint64 { return uint64(len(e.tx)) - (e.written - e.taken) }
 
@@ -134,9 +137,13 @@ func (e *End) Flush() error {
 	}
 	e.flush = false
 	e.peer.signal()
+	if e.peer.granted() {
+		e.peer.want = 0
+	}
 	// The other end looks, and sees a wish that is granted already.
-	if e.want != 0 && e.free() >= e.want {
+	if e.granted() {
 		e.signal()
+		e.want = 0
 	}
 	return nil
 }

@@ -38,7 +38,7 @@
 #define SIZE 2          /* slots of the ring */
 #endif
 #ifndef N
-#define N 4             /* items to bring over */
+#define N 4             /* items to bring across */
 #endif
 #define B 2             /* a piece of a word holds 0..B-1, the upper one the rest */
 

@@ -6,9 +6,8 @@ package journal
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
+	"math/rand/v2"
 	"sync"
 )
 
@@ -37,12 +36,9 @@ func New[C any](limit int, start uint64) *Log[C] {
 // RandomStart returns a revision to start from, so that a watcher that resumes
 // after the journal was made anew finds its revision unknown instead of
 // missing changes. It leaves room below 2^53, the end of the whole numbers that
-// every JSON reader keeps.
-func RandomStart() uint64 {
-	var b [4]byte
-	rand.Read(b[:])
-	return uint64(binary.LittleEndian.Uint32(b[:]))<<20 + 1
-}
+// every JSON reader keeps. It is no secret, so it does not wait for the kernel to
+// have gathered randomness, which takes a second or more after a domain's boot.
+func RandomStart() uint64 { return uint64(rand.Uint32())<<20 + 1 }
 
 // Append adds a change and returns its revision.
 func (l *Log[C]) Append(c C) uint64 {

@@ -1,0 +1,145 @@
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxSocketPath is the most bytes of a unix socket's path (sun_path in unix(7),
+// with its NUL), less what this package appends.
+const maxSocketPath = 107 - len(freshSuffix)
+
+const (
+	freshSuffix = ".new"
+	lockSuffix  = ".lock"
+)
+
+// ErrInUse says that another daemon listens on the control socket.
+var ErrInUse = errors.New("another daemon listens there")
+
+// ListenControl makes the control socket at path and its directory, for root and
+// the group xvsock alone. A socket that nobody listens on any more is replaced;
+// one that a daemon still listens on gives an error that wraps ErrInUse; anything
+// else at path stays and is an error. Closing the listener removes the socket.
+func ListenControl(path string) (_ net.Listener, err error) {
+	fail := func(err error) (net.Listener, error) { return nil, fmt.Errorf("control socket %s: %w", path, err) }
+	if len(path) > maxSocketPath {
+		return fail(fmt.Errorf("path is longer than %d bytes", maxSocketPath))
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fail(err)
+	}
+	lock, err := takeLock(path + lockSuffix)
+	if err != nil {
+		return fail(err)
+	}
+	defer func() {
+		if err != nil {
+			lock.Close()
+		}
+	}()
+	if err := clearPath(path); err != nil {
+		return fail(err)
+	}
+	l, err := listenPrivate(path)
+	if err != nil {
+		return fail(err)
+	}
+	return &controlListener{UnixListener: l, path: path, lock: lock}, nil
+}
+
+// controlListener is a control socket and the lock that makes it the only one.
+type controlListener struct {
+	*net.UnixListener
+	path string
+	lock *os.File
+}
+
+// Close implements net.Listener. While the lock is held nobody else can have made
+// a socket at the path.
+func (l *controlListener) Close() error {
+	err := l.UnixListener.Close()
+	if errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return errors.Join(err, os.Remove(l.path), l.lock.Close())
+}
+
+// takeLock makes this process the only one that serves the socket, until the file
+// is closed: two daemons that start at once would both find nobody listening.
+func takeLock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = ErrInUse
+		}
+		return nil, err
+	}
+	return f, nil
+}
+
+// clearPath removes a socket that nobody listens on.
+func clearPath(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode().Type() != fs.ModeSocket {
+		return errors.New("something that is no socket is there")
+	}
+	c, err := net.Dial("unix", path)
+	if err == nil {
+		c.Close()
+		return ErrInUse
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return err
+	}
+	return os.Remove(path)
+}
+
+// listenPrivate makes the socket under another name, so that it has its final
+// rights from the first moment that it can be found.
+func listenPrivate(path string) (_ *net.UnixListener, err error) {
+	fresh := path + freshSuffix
+	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: fresh, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	l.SetUnlinkOnClose(false) // it will have another name
+	defer func() {
+		if err != nil {
+			l.Close()
+			os.Remove(fresh)
+		}
+	}()
+	if err := os.Chmod(fresh, 0o660); err != nil {
+		return nil, err
+	}
+	if g, err := user.LookupGroup(controlGroup); err == nil {
+		if gid, err := strconv.Atoi(g.Gid); err == nil {
+			// Without the right to do this the socket stays the owner's.
+			_ = os.Chown(fresh, -1, gid)
+		}
+	}
+	return l, os.Rename(fresh, path)
+}

@@ -1,0 +1,112 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"maps"
+	"slices"
+
+	"xvsock/xen"
+	"xvsock/xenbus"
+	"xvsock/xenstore"
+)
+
+// Identity is who a frontend is, by the toolstack's word.
+type Identity struct {
+	Domain     xen.DomID
+	Name       string // not unique
+	UUID       string
+	Attachment string // of this attach: another one after every attach
+	Generation uint64 // of the front link that is up, else 0
+}
+
+// Frontend describes one frontend for status.
+type Frontend struct {
+	Identity
+	Up bool // its front link is up
+}
+
+// Frontends lists the frontends that are attached, by domain id.
+func (m *Manager) Frontends() []Frontend {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := make([]Frontend, 0, len(m.frontends))
+	for _, id := range slices.Sorted(maps.Keys(m.frontends)) {
+		f := m.frontends[id]
+		all = append(all, Frontend{Identity: f.who, Up: f.link != nil})
+	}
+	return all
+}
+
+// Identify returns the identity of the frontend with the given id.
+func (m *Manager) Identify(id xen.DomID) (Identity, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.frontends[id]
+	if f == nil {
+		return Identity{}, false
+	}
+	return f.who, true
+}
+
+// identify finds out who the toolstack says the frontend is. The error wraps
+// xenbus.ErrDetached if its device is not online.
+//
+// Most looks find nothing new, so the two nodes that tell are read first: an
+// attach writes a new attachment together with all the rest.
+func (m *Manager) identify(ctx context.Context, id xen.DomID) (Identity, error) {
+	store, dir := m.cfg.Domain.Store, xenbus.BackPath(m.cfg.Domain.ID, id)
+	known, isKnown := m.Identify(id)
+	attachment, err := store.Read(ctx, dir+"/attachment")
+	if err == nil && isKnown && attachment == known.Attachment {
+		var online string
+		if online, err = store.Read(ctx, dir+"/online"); err == nil && online == "1" {
+			return known, nil
+		}
+		if err == nil {
+			return known, xenbus.ErrDetached
+		}
+	}
+	if err != nil {
+		return Identity{}, detachedIfMissing(err)
+	}
+	return m.readIdentity(ctx, id)
+}
+
+// readIdentity reads all that identifies a frontend, of one moment.
+func (m *Manager) readIdentity(ctx context.Context, id xen.DomID) (Identity, error) {
+	dir := xenbus.BackPath(m.cfg.Domain.ID, id)
+	who := Identity{Domain: id}
+	var online string
+	err := m.cfg.Domain.Store.Transaction(ctx, func(tx *xenstore.Tx) (err error) {
+		for _, n := range []struct {
+			name string
+			to   *string
+		}{{"online", &online}, {"attachment", &who.Attachment}, {"uuid", &who.UUID}, {"name", &who.Name}} {
+			if *n.to, err = tx.Read(ctx, dir+"/"+n.name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil && online != "1" {
+		err = xenbus.ErrDetached
+	}
+	return who, detachedIfMissing(err)
+}
+
+// detachedIfMissing is err, or xenbus.ErrDetached if it says that a node is not
+// there.
+func detachedIfMissing(err error) error {
+	if missing(err) {
+		return xenbus.ErrDetached
+	}
+	return err
+}
+
+// missing reports whether err says that a node is not there. In a directory that
+// is not there either, a domain other than 0 is told that it may not look.
+func missing(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)
+}

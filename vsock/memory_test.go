@@ -1,0 +1,148 @@
+package vsock_test
+
+import (
+	"context"
+	"errors"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"xvsock/vsock"
+)
+
+// window is the receive memory that a connection starts with, at each end.
+const window = 64 << 10
+
+// fill opens connections to to until that is refused and returns them. An accept
+// loop must run there.
+func fill(t *testing.T, from *node, to vsock.Addr) (conns []*vsock.Conn) {
+	t.Helper()
+	for {
+		c, err := from.stack.Dial(context.Background(), to)
+		if err != nil {
+			if !errors.Is(err, syscall.ENOBUFS) {
+				t.Errorf("the one too many: %v, want %v", err, syscall.ENOBUFS)
+			}
+			return conns
+		}
+		conns = append(conns, c)
+		synctest.Wait() // until it is accepted
+	}
+}
+
+// keep accepts connections and holds them without reading.
+func keep(l *vsock.Listener) *[]*vsock.Conn {
+	var held []*vsock.Conn
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			held = append(held, c.(*vsock.Conn))
+		}
+	}()
+	return &held
+}
+
+// closeAll closes connections.
+func closeAll(conns []*vsock.Conn) {
+	for _, c := range conns {
+		c.Close()
+	}
+}
+
+func TestReceiveMemoryIsBoundedPerDomain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dom0, guests := newHost(t, 2)
+		back := newNode(t, dom0, vsock.Config{Backend: true, PeerMemory: 10 * window})
+		greedy := newNode(t, guests[0], roomy).front()
+		modest := newNode(t, guests[1], roomy).front()
+		back.back(greedy.stack.Self()).back(modest.stack.Self()).up(2)
+		held := keep(back.listen(7))
+		to := vsock.Addr{CID: vsock.CIDBackend, Port: 7}
+
+		conns := fill(t, greedy.up(1), to)
+		if len(conns) != 10 || back.stack.Memory() != 10*window {
+			t.Errorf("%d connections were promised %d bytes, want 10 and %d", len(conns), back.stack.Memory(), 10*window)
+		}
+		if other := fill(t, modest.up(1), to); len(other) != 10 {
+			t.Errorf("the other domain has %d connections, want 10", len(other))
+		}
+		// The bound holds for what the backend's side dials as well.
+		if _, err := back.stack.Dial(t.Context(), vsock.Addr{CID: uint32(greedy.stack.Self()), Port: 7}); !errors.Is(err, syscall.ENOBUFS) {
+			t.Errorf("dial beyond the bound: %v", err)
+		}
+		closeAll(conns)
+		synctest.Wait()
+		closeAll(*held)
+		time.Sleep(10 * time.Second)
+		if m := back.stack.Memory(); m != 0 {
+			t.Errorf("%d bytes are still promised", m)
+		}
+		if again := fill(t, greedy, to); len(again) != 10 {
+			t.Errorf("%d connections afterwards, want 10", len(again))
+		}
+	})
+}
+
+func TestReceiveMemoryIsBoundedForTheWholeDaemon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		back, fronts := star(t, vsock.Config{PeerMemory: 100 * window}, 2)
+		held := keep(back.listen(7))
+		to := vsock.Addr{CID: vsock.CIDBackend, Port: 7}
+		// Two that each stay below their own bound: 8 MiB in all, the least.
+		first := fill(t, fronts[0], to)
+		second := fill(t, fronts[1], to)
+		if len(first) != 100 || len(second) != 28 || back.stack.Memory() != 8<<20 {
+			t.Errorf("%d and %d connections were promised %d bytes", len(first), len(second), back.stack.Memory())
+		}
+		closeAll(*held)
+		closeAll(first)
+		closeAll(second)
+		time.Sleep(10 * time.Second)
+		if m := back.stack.Memory() + fronts[0].stack.Memory() + fronts[1].stack.Memory(); m != 0 {
+			t.Errorf("%d bytes are still promised", m)
+		}
+	})
+}
+
+// A program that has not read what came over an earlier link holds memory for
+// that domain, and the domain does not get the same again by making its link
+// anew.
+func TestReceiveMemoryOfADomainOutlivesItsLinks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dom0, guests := newHost(t, 1)
+		back := newNode(t, dom0, vsock.Config{Backend: true, PeerMemory: 10 * window}).back(guests[0].ID())
+		held := keep(back.listen(7))
+		to := vsock.Addr{CID: vsock.CIDBackend, Port: 7}
+		for round, want := range []int{10, 2, 0} {
+			front := newNode(t, guests[0], roomy).front().up(1)
+			conns := fill(t, front, to)
+			if len(conns) != want {
+				t.Errorf("over link %d there are %d connections, want %d", round+1, len(conns), want)
+			}
+			for _, c := range conns[:min(8, len(conns))] {
+				if _, err := c.Write(make([]byte, window)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			synctest.Wait()
+			closeAll(conns)
+			front.kill()
+			back.up(0)
+			if m := back.stack.Memory(); m > 10*window {
+				t.Errorf("after link %d %d bytes are held", round+1, m)
+			}
+		}
+		closeAll(*held)
+		if m := back.stack.Memory(); m != 0 {
+			t.Errorf("%d bytes are held after all were closed", m)
+		}
+		front := newNode(t, guests[0], roomy).front().up(1)
+		if conns := fill(t, front, to); len(conns) != 10 {
+			t.Errorf("%d connections then, want 10", len(conns))
+		}
+	})
+}
