@@ -53,10 +53,10 @@ func serviceDomain(start time.Time) {
 // builtin tells the settings which services there are.
 func builtin() []pid1.Builtin {
 	all := []pid1.Builtin{{
-		Name: services.WellKnown(services.PortDiscovery), Port: services.PortDiscovery, Always: true,
+		Name: services.WellKnown(services.PortDiscovery), Port: services.PortDiscovery, Always: true, Fixed: true,
 	}}
 	for _, o := range daemon.Builtin() {
-		all = append(all, pid1.Builtin{Name: o.Info.Name, Port: o.Info.Port})
+		all = append(all, pid1.Builtin{Name: o.Info.Name, Port: o.Info.Port, Fixed: true})
 	}
 	return all
 }
@@ -145,7 +145,6 @@ func (d *domain) offers() (out []daemon.Offer) {
 	for _, s := range d.config.Services {
 		for _, o := range daemon.Builtin() {
 			if o.Info.Name == s.Name {
-				o.Info.Port = s.Port
 				out = append(out, o)
 			}
 		}

@@ -44,30 +44,39 @@ type backend struct {
 	host    *discovery.HostDirectory
 }
 
-// who tells what the toolstack wrote about a domain.
-func (b *backend) who(id xen.DomID) (services.Caller, bool) {
-	if id == b.cfg.Domain.ID {
+// who tells what the toolstack wrote about the domain that made a connection. A
+// connection of an earlier link of that domain, accepted late, is nobody's.
+func (b *backend) who(c *vsock.Conn) (services.Caller, bool) {
+	f, ok := b.manager.Identify(c.Peer())
+	switch {
+	case ok && f.Generation == c.Generation():
+		return frontendCaller(f), true
+	case c.Peer() == b.cfg.Domain.ID:
 		return b.self(), true
 	}
-	f, ok := b.manager.Identify(id)
-	return services.Caller{Name: f.Name, UUID: f.UUID, Generation: f.Generation}, ok
+	return services.Caller{}, false
 }
 
-// self is the backend's own domain in its directory.
+// frontendCaller is a frontend in the host's directory.
+func frontendCaller(f manager.Identity) services.Caller {
+	return services.Caller{
+		Domain: uint16(f.Domain), CID: uint32(f.Domain), Generation: f.Generation, Name: f.Name, UUID: f.UUID,
+	}
+}
+
+// self is the backend's own domain in its directory. It goes by an id that no
+// frontend has, for the domain may be a frontend of its own as well.
 func (b *backend) self() services.Caller {
 	return services.Caller{
-		Domain: uint16(b.cfg.Domain.ID), CID: uint32(b.cfg.Domain.ID), Name: b.cfg.Name,
+		Domain: uint16(xen.DomIDSelf), CID: uint32(b.cfg.Domain.ID), Name: b.cfg.Name,
 		// Its own registry, not one that calls over a link.
 		Port: services.PortDiscovery,
 	}
 }
 
 // up lets a frontend register over the link that has just formed.
-func (b *backend) up(who manager.Identity, l *link.Link) {
-	err := b.host.Join(services.Caller{
-		Domain: uint16(who.Domain), CID: uint32(who.Domain), Generation: l.Generation(),
-		Name: who.Name, UUID: who.UUID,
-	})
+func (b *backend) up(who manager.Identity, _ *link.Link) {
+	err := b.host.Join(frontendCaller(who))
 	if err != nil {
 		b.log.Warn("directory", "domain", who.Domain, "error", err)
 	}

@@ -65,7 +65,8 @@ type control struct {
 func (c *control) status(context.Context, *varlink.Call) (any, error) {
 	s := Status{
 		Role: "frontend", Domain: uint16(c.cfg.Domain.ID), Name: c.cfg.Name,
-		Version: c.cfg.Version, Uptime: time.Since(c.started).Seconds(), Goroutines: runtime.NumGoroutine(), Links: []Link{},
+		Version: c.cfg.Version, Uptime: time.Since(c.started).Seconds(), Goroutines: runtime.NumGoroutine(),
+		Watches: c.cfg.Domain.Store.Watches(), Links: []Link{},
 	}
 	up := make(map[xen.DomID]vsock.Peer)
 	for _, p := range c.stack.Peers() {

@@ -23,7 +23,6 @@ import (
 	"xvsock/services/echo"
 	"xvsock/services/varlink"
 	"xvsock/vsock"
-	"xvsock/xen"
 )
 
 // Config describes a daemon.
@@ -161,16 +160,15 @@ func (d *daemon) info() varlink.Info {
 	return varlink.Info{Vendor: "xvsock", Product: "xvsock", Version: d.cfg.Version}
 }
 
-// callerOf tells who made a connection by the link that it came in on; who, if
-// given, adds what the toolstack wrote about that domain.
-func callerOf(who func(xen.DomID) (services.Caller, bool)) services.Identify {
+// callerOf tells who made a connection by the link that it came in on: who does,
+// or says that it is not to be served.
+func callerOf(who func(*vsock.Conn) (services.Caller, bool)) services.Identify {
 	return func(c net.Conn) (services.Caller, bool) {
 		conn, ok := c.(*vsock.Conn)
 		if !ok {
 			return services.Caller{}, false
 		}
-		caller, ok := who(conn.Peer())
-		caller.Domain = uint16(conn.Peer())
+		caller, ok := who(conn)
 		caller.CID = uint32(conn.Peer())
 		caller.Port = conn.RemoteAddr().(vsock.Addr).Port
 		return caller, ok

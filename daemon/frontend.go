@@ -19,7 +19,9 @@ import (
 func Frontend(ctx context.Context, cfg Config) error {
 	f := &frontend{newDaemon(cfg, false)}
 	// A frontend does not know its neighbours' names: it knows their links.
-	identify := callerOf(func(xen.DomID) (services.Caller, bool) { return services.Caller{}, true })
+	identify := callerOf(func(c *vsock.Conn) (services.Caller, bool) {
+		return services.Caller{Domain: uint16(c.Peer())}, true
+	})
 	own := discovery.NewOwnDirectory(f.registry,
 		services.Caller{Domain: uint16(cfg.Domain.ID), CID: uint32(cfg.Domain.ID), Name: cfg.Name},
 		func(discovery.Caller, discovery.Record) bool { return true })

@@ -30,7 +30,7 @@ type Link (domain: int, name: string, uuid: string, backend: bool, up: bool, con
 type Service (domain: string, uuid: string, name: string, port: int, state: string, cid: ?int, txt: ?[string]string)
 
 # role is frontend or backend; uptime is in seconds.
-method Status() -> (role: string, domain: int, name: string, version: string, uptime: float, goroutines: int, links: []Link)
+method Status() -> (role: string, domain: int, name: string, version: string, uptime: float, goroutines: int, watches: int, links: []Link)
 
 # Without a domain: everything that the backend's directory shows this domain.
 method Services(domain: ?string) -> (services: []Service)
@@ -56,8 +56,10 @@ type Status struct {
 	Version string  `json:"version"`
 	Uptime  float64 `json:"uptime"` // seconds
 	// Goroutines is how many goroutines the daemon has: steady when idle.
-	Goroutines int    `json:"goroutines"`
-	Links      []Link `json:"links"`
+	Goroutines int `json:"goroutines"`
+	// Watches is how many xenstore watches the daemon has set.
+	Watches int    `json:"watches"`
+	Links   []Link `json:"links"`
 }
 
 // Link is one link, or one frontend whose link is not up.

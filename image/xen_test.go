@@ -43,10 +43,11 @@ func bootXen(t *testing.T) *xenHost {
 		t: t, running: &running{domains: make(map[string]*rig.Domain)}, binary: filepath.Join(dir, "xvsock"),
 		ramdisk: filepath.Join(dir, "service.cpio.gz"), bare: filepath.Join(dir, "bare.cpio.gz"),
 	}
+	h.Scenario = rig.Boot(t, rig.Config{StepTimeout: 4 * time.Minute})
 	if err := rig.BuildProgram(t.Context(), "xvsock", h.binary); err != nil {
 		t.Fatal(err)
 	}
-	h.Scenario = rig.Boot(t, rig.Config{Files: map[string]string{"/usr/bin/xvsock": h.binary}})
+	h.Put(h.binary, "/usr/bin/xvsock")
 	guest := h.Parts.Guest
 	for output, modules := range map[string]string{h.ramdisk: guest.Modules, h.bare: ""} {
 		if _, err := image.Build(image.Options{
@@ -171,14 +172,14 @@ func (h *xenHost) serviceDomains() {
 type resources struct {
 	Role       string
 	Goroutines int
+	Watches    int
 	Links      []struct {
 		Name               string
 		Up                 bool
 		Connections, Pages int
 	}
-	ports   int // event channels of dom0, the kernel's included
-	watches int
-	files   int // open files of the backend
+	ports int // event channels of dom0, the kernel's included
+	files int // open files of the backend
 }
 
 // resources counts.
@@ -231,7 +232,7 @@ func (h *xenHost) destroyMidTransfer() {
 	var after resources
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(200 * time.Millisecond) {
 		after = h.resources()
-		if after.Goroutines == before.Goroutines && after.ports == before.ports &&
+		if after.Goroutines == before.Goroutines && after.Watches == before.Watches && after.ports == before.ports &&
 			after.pages() == before.pages() && after.files == before.files && len(after.Links) == len(before.Links) {
 			break
 		}
@@ -239,8 +240,8 @@ func (h *xenHost) destroyMidTransfer() {
 			h.t.Fatalf("the backend holds %+v, before %+v", after, before)
 		}
 	}
-	h.t.Logf("before and after: %d goroutines, %d ports of dom0, %d granted pages, %d open files",
-		after.Goroutines, after.ports, after.pages(), after.files)
+	h.t.Logf("before and after: %d goroutines, %d watches, %d ports of dom0, %d granted pages, %d open files",
+		after.Goroutines, after.Watches, after.ports, after.pages(), after.files)
 	if out := h.Sh("xenstore-ls /local/domain/0/backend/xvsock"); strings.Contains(out, "victim") {
 		h.t.Errorf("nodes of a destroyed domain are left:\n%s", out)
 	}

@@ -146,7 +146,7 @@ func (c DomainConfig) check() error {
 	}
 	if len(c.Cmdline) > limit {
 		return fmt.Errorf("%w: the command line has %d bytes, and a %s guest gets only %d; "+
-			"put settings into /etc/xvsock.toml in the image", ErrConfig, len(c.Cmdline), c.Type, limit)
+			"name fewer keys", ErrConfig, len(c.Cmdline), c.Type, limit)
 	}
 	for _, text := range []struct{ key, value string }{
 		{"kernel", c.Kernel}, {"ramdisk", c.Ramdisk}, {"cmdline", c.Cmdline},

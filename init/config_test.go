@@ -17,7 +17,7 @@ import (
 )
 
 func table() pid1.Table {
-	return pid1.Settings([]pid1.Builtin{{Name: "discovery", Port: 2, Always: true}, {Name: "echo", Port: 7}})
+	return pid1.Settings([]pid1.Builtin{{Name: "discovery", Port: 2, Always: true, Fixed: true}, {Name: "echo", Port: 7}})
 }
 
 func defaults() pid1.Config {
@@ -105,6 +105,7 @@ func TestWrongSettingsAreSaidAndLeftOut(t *testing.T) {
 			`xvsock.service="echo:3221225472": port 3221225472 is kept for outgoing connections, as all from 3221225472 up; its well-known port is 7`},
 		{"a port above all", "xvsock.service=echo:4294967296", `xvsock.service="echo:4294967296": port "4294967296" is out of range; its well-known port is 7`},
 		{"a port taken", "xvsock.service=echo:2", `xvsock.service="echo:2": port 2 is taken by discovery; give it another port`},
+		{"a name that stands for its port", "xvsock.service=discovery:9", `xvsock.service="discovery:9": discovery cannot be on port 9; its well-known port is 2`},
 		{"no service", "xvsock.service=", `xvsock.service="": no service "" is built in; built in are discovery, echo`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

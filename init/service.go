@@ -22,6 +22,7 @@ type Builtin struct {
 	Name   string // RFC 6335: 1-15 of a-z 0-9 -
 	Port   uint32 // its well-known port
 	Always bool   // every domain runs it, on that port
+	Fixed  bool   // it runs on no other port: elsewhere its name stands for the port
 }
 
 const (
@@ -79,8 +80,12 @@ func parseService(builtin []Builtin, names []string, value string) (s Service, f
 	if !hasPort {
 		return s, "", nil
 	}
+	fix = fmt.Sprintf("its well-known port is %d", builtin[i].Port)
 	if s.Port, err = parsePort(port); err != nil {
-		return Service{}, fmt.Sprintf("its well-known port is %d", builtin[i].Port), err
+		return Service{}, fix, err
+	}
+	if builtin[i].Fixed && s.Port != builtin[i].Port {
+		return Service{}, fix, fmt.Errorf("%s cannot be on port %d", name, s.Port)
 	}
 	return s, "", nil
 }

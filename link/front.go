@@ -40,10 +40,10 @@ func (f *Front) Run(ctx context.Context, use Use) error {
 	for {
 		dev, err := xenbus.OpenFront(ctx, f.dom.Store, f.dom.ID)
 		if err == nil {
-			err = f.serve(ctx, dev, use)
+			f.serve(ctx, dev, use)
 			dev.Close()
-		} else if errors.Is(err, xenbus.ErrDetached) {
-			f.opt.Log.Info("not attached: waiting for the toolstack", "try", fmt.Sprintf("xvsock attach %v", f.dom.ID))
+		} else {
+			f.opt.Log.Info("waiting for the toolstack", "reason", err, "try", fmt.Sprintf("xvsock attach %v", f.dom.ID))
 			select {
 			case <-attached.Changed():
 			case <-ctx.Done():
@@ -59,14 +59,16 @@ func (f *Front) Run(ctx context.Context, use Use) error {
 	}
 }
 
-// serve serves one attachment.
-func (f *Front) serve(ctx context.Context, dev *xenbus.Device, use Use) error {
+// serve serves one attachment, until it ends.
+func (f *Front) serve(ctx context.Context, dev *xenbus.Device, use Use) {
 	h := &half{
 		dom: f.dom, opt: f.opt, dev: dev,
 		form:  func(ctx context.Context) (*Link, error) { return f.form(ctx, dev) },
 		stays: func(s xenbus.State) bool { return s == xenbus.Connected },
 	}
-	return h.serve(ctx, use)
+	if err := h.serve(ctx, use); err != nil && ctx.Err() == nil {
+		f.opt.Log.Info("the front link is not served any more", "backend", dev.Peer(), "reason", err)
+	}
 }
 
 // form is one handshake. Until the backend waits for us nothing is held but

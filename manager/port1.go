@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
+	"time"
 
 	"xvsock/link"
 	"xvsock/vsock"
@@ -14,7 +16,7 @@ var (
 	errSecond   = errors.New("a second connection to port 1")
 	errEnded    = errors.New("the connection to port 1 has ended")
 	errMessage  = errors.New("a message on port 1 that this version does not know")
-	errNotFront = errors.New("not a frontend of this backend")
+	errNotFront = errors.New("not over the front link of a frontend")
 )
 
 // acceptPort1 takes the connection that each frontend opens to the manager when
@@ -47,7 +49,7 @@ func (m *Manager) hold(c *vsock.Conn) (*link.Link, error) {
 	defer m.mu.Unlock()
 	f := m.frontends[c.Peer()]
 	switch {
-	case f == nil || f.link == nil:
+	case f == nil || f.link == nil || f.link.Generation() != c.Generation():
 		return nil, errNotFront
 	case f.port1 != nil:
 		return f.link, errSecond
@@ -77,7 +79,7 @@ func watchPort1(ctx context.Context, c *vsock.Conn, front *link.Link) {
 // and with it l, or when ctx ends. An error says that there was no connection; l
 // has ended then too.
 func Join(ctx context.Context, stack *vsock.Stack, l *link.Link, joined func()) error {
-	c, err := stack.DialPrivileged(ctx, vsock.Addr{CID: vsock.CIDBackend, Port: vsock.PortManager})
+	c, err := dialManager(ctx, stack, l)
 	if err != nil {
 		err = fmt.Errorf("connect to the manager: %w", err)
 		l.End(link.Lost, err)
@@ -86,4 +88,31 @@ func Join(ctx context.Context, stack *vsock.Stack, l *link.Link, joined func()) 
 	joined()
 	watchPort1(ctx, c, l)
 	return nil
+}
+
+// How long Join tries, and how often: whoever runs the connections of l may be
+// about to begin only.
+const (
+	joinTimeout = 10 * time.Second
+	joinAgain   = 10 * time.Millisecond
+)
+
+// dialManager connects to the manager. Until l's connections are run there is no
+// way to it.
+func dialManager(ctx context.Context, stack *vsock.Stack, l *link.Link) (*vsock.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+	defer cancel()
+	for {
+		c, err := stack.DialPrivileged(ctx, vsock.Addr{CID: vsock.CIDBackend, Port: vsock.PortManager})
+		if !errors.Is(err, syscall.EHOSTUNREACH) {
+			return c, err
+		}
+		select {
+		case <-time.After(joinAgain):
+		case <-l.Done():
+			return nil, l.Err()
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }

@@ -25,7 +25,7 @@ func TestShutdownDoesNotOvertakeData(t *testing.T) {
 		v.expect(opResponse)
 		c := <-v.accepted
 		defer c.Close()
-		_ = c.SetWriteDeadline(time.Now().Add(time.Second))
+		_ = c.SetWriteDeadline(time.Now().Add(1500 * time.Millisecond)) // between two turns of the pump
 		got := make(chan error)
 		go func() {
 			_, err := c.Write(make([]byte, 20))

@@ -1,6 +1,10 @@
 package mux
 
-import "time"
+import (
+	"fmt"
+	"runtime/debug"
+	"time"
+)
 
 const (
 	// askInterval is how often a silent link with open connections is asked
@@ -20,8 +24,22 @@ const (
 // transport's error, a *ProtocolError, ErrSilent or ErrSessionClosed. After it
 // has returned all connections are reset and the transport is not used any
 // more. Run is called once.
-func (s *Session) Run() error {
-	err := s.pump()
+//
+// A panic in the pump is a bug of ours. It ends this link as any other reason
+// does, and not the process, which may be PID 1 (rule R16).
+func (s *Session) Run() (err error) {
+	defer func() {
+		if bug := recover(); bug != nil {
+			err = fmt.Errorf("%w: %v", ErrBug, bug)
+			s.cfg.Log.Error("link ended by a bug", "bug", bug, "stack", string(debug.Stack()))
+		}
+		s.end(err)
+	}()
+	return s.pump()
+}
+
+// end resets all connections because the link has ended.
+func (s *Session) end(err error) {
 	s.t.Fail(err)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -30,7 +48,6 @@ func (s *Session) Run() error {
 	for _, o := range s.table.all() {
 		o.linkEnded(s.ended)
 	}
-	return err
 }
 
 func (s *Session) pump() error {

@@ -47,6 +47,8 @@ var (
 	ErrSilent = errors.New("link silent")
 	// ErrSessionClosed is why a link ends after Session.Close.
 	ErrSessionClosed = errors.New("session closed")
+	// ErrBug is why a link ends whose pump panicked.
+	ErrBug = errors.New("a bug of this program")
 )
 
 // ResetError is what Dial, Read and Write return when the connection was

@@ -37,6 +37,10 @@ func newConn(c *mux.Conn, ses *session, self xen.DomID) *Conn {
 // over, whatever its bytes claim (rule R8).
 func (c *Conn) Peer() xen.DomID { return xen.DomID(c.remote.CID) }
 
+// Generation is that of the link which the connection came over, or was made on:
+// an earlier or later link to the same domain has another one.
+func (c *Conn) Generation() uint64 { return c.ses.link.Generation() }
+
 // LocalAddr returns this end's address, an Addr.
 func (c *Conn) LocalAddr() net.Addr { return c.local }
 

@@ -278,6 +278,9 @@ func TestALostLinkIsAResetWhateverEndedIt(t *testing.T) {
 				a := front.dial(vsock.CIDBackend, 7)
 				b := accept(t, l)
 				(<-front.links).End(link.Lost, fmt.Errorf("the connection to the manager has ended: %w", cause))
+				if _, err := front.stack.Dial(t.Context(), vsock.Addr{CID: vsock.CIDBackend, Port: 7}); !errors.Is(err, syscall.EHOSTUNREACH) {
+					t.Errorf("Dial over a link that has ended: %v", err)
+				}
 				for end, c := range map[string]*vsock.Conn{"this end": a, "the other end": b} {
 					_, err := c.Read(make([]byte, 1))
 					e := opError(t, "read", err)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,11 +18,11 @@ import (
 
 var _ mux.Transport = bareLink{}
 
-// hold hands links to a test and keeps them until they end.
-func hold(to chan<- *link.Link) link.Use {
+// hold hands links to a test, which uses them until it closes done.
+func hold(to chan<- *link.Link, done <-chan struct{}) link.Use {
 	return func(_ context.Context, l *link.Link) error {
 		to <- l
-		<-l.Done()
+		<-done
 		return l.Err()
 	}
 }
@@ -30,8 +32,10 @@ func wires(t *testing.T) map[string][2]*link.Link {
 	t.Helper()
 	dom0, guests := newHost(t, 1)
 	backs, fronts := make(chan *link.Link, 1), make(chan *link.Link, 1)
-	newNode(t, dom0, vsock.Config{}).backWith(guests[0].ID(), hold(backs))
-	newNode(t, guests[0], vsock.Config{}).frontWith(hold(fronts))
+	done := make(chan struct{})
+	newNode(t, dom0, vsock.Config{}).backWith(guests[0].ID(), hold(backs, done))
+	newNode(t, guests[0], vsock.Config{}).frontWith(hold(fronts, done))
+	t.Cleanup(func() { close(done) }) // before the processes stop
 	front, back := <-fronts, <-backs
 	a, b, err := link.Loop(0, link.Options{})
 	if err != nil {
@@ -127,17 +131,18 @@ func TestALinkKeepsTheContractOfATransport(t *testing.T) {
 			if err := errors.Join(own.Flush(), other.Wait(0)); err != nil {
 				t.Fatal(err)
 			}
-			for i, n := range []int{1024, 1024} {
-				time.AfterFunc(time.Duration(i+1)*time.Second, func() {
-					if _, _, err := other.Peek(n); err != nil {
+			var reader sync.WaitGroup
+			defer reader.Wait()
+			reader.Go(func() {
+				for range 2 {
+					time.Sleep(time.Second)
+					_, _, err := other.Peek(1024)
+					other.Discard(1024)
+					if err := errors.Join(err, other.Flush()); err != nil {
 						t.Error(err)
 					}
-					other.Discard(n)
-					if err := other.Flush(); err != nil {
-						t.Error(err)
-					}
-				})
-			}
+				}
+			})
 			if took := waitsFor(t, own, 0); took != 2*time.Second {
 				t.Errorf("took %v", took)
 			}
@@ -220,37 +225,31 @@ func TestAQuietLinkCostsOneCopyASecond(t *testing.T) {
 }
 
 // A writer notifies the other side without a lock of the session. The link must
-// not be closed below it.
+// not be closed below it. Real time: who waits here waits for a lock.
 func TestServeWaitsForANotifyUnderWay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		back, front := pair(t, roomy)
-		l := back.listen(7)
-		a := front.dial(0, 7)
-		accept(t, l)
-		synctest.Wait()
-		stuck, notifying := make(chan struct{}), false
-		front.dom().Host().Hook(func(c *sim.Call) error {
-			if c.Process != front.proc {
-				return nil
-			}
-			switch c.Op {
-			case sim.OpNotify:
-				notifying = true
-				<-stuck
-				notifying = false
-			case sim.OpRevoke, sim.OpClose:
-				if notifying {
-					t.Errorf("%v during a notify", c.Op)
-				}
-			}
-			return nil
-		})
-		go fmt.Fprint(a, "wakes the other side")
-		synctest.Wait()
-		(<-front.links).End(link.Lost, nil)
-		time.Sleep(time.Second)
-		close(stuck)
-		front.up(1)
-		a.Close()
+	back, front := pair(t, roomy)
+	l := back.listen(7)
+	a := front.dial(0, 7)
+	accept(t, l)
+	stuck, caught := make(chan struct{}), make(chan struct{})
+	var first, over atomic.Bool
+	front.dom().Host().Hook(func(c *sim.Call) error {
+		switch {
+		case c.Process != front.proc:
+		case c.Op == sim.OpNotify && !first.Swap(true):
+			close(caught)
+			<-stuck
+			over.Store(true)
+		case (c.Op == sim.OpRevoke || c.Op == sim.OpClose) && !over.Load():
+			t.Errorf("%v during a notify", c.Op)
+		}
+		return nil
 	})
+	go fmt.Fprint(a, "wakes the other side")
+	<-caught
+	(<-front.links).End(link.Lost, nil)
+	time.Sleep(50 * time.Millisecond) // in which the link would be closed
+	close(stuck)
+	front.up(1)
+	a.Close()
 }

@@ -76,6 +76,13 @@ func (c *Client) watch(ctx context.Context, w *Watch) (*Watch, error) {
 	return w, nil
 }
 
+// Watches returns how many watches are set.
+func (c *Client) Watches() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.watches)
+}
+
 // Path is what is watched.
 func (w *Watch) Path() string { return w.path }
 

@@ -39,14 +39,16 @@ type machine struct {
 
 // qemuArgs gives QEMU's arguments. The CPU is one that a PV dom0 and PVH
 // guests both work on under emulation: it has SVM with nested pages, and no
-// SMAP, which kills a PV dom0 early.
+// SMAP, which kills a PV dom0 early. RDRAND gives every kernel its randomness
+// at once: without it each of xl's three random numbers takes a second, and a
+// guest's first one waits for seconds too.
 func qemuArgs(c Config) []string {
 	accel := c.Accel
 	if accel == "tcg" {
 		accel = "tcg,thread=multi"
 	}
 	return []string{
-		"-accel", accel, "-cpu", "qemu64,+svm,+npt", "-smp", strconv.Itoa(c.CPUs), "-m", strconv.Itoa(c.MemoryMB),
+		"-accel", accel, "-cpu", "qemu64,+svm,+npt,+rdrand", "-smp", strconv.Itoa(c.CPUs), "-m", strconv.Itoa(c.MemoryMB),
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
 		"-device", "virtio-serial-pci",
