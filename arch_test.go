@@ -16,7 +16,7 @@ import (
 // go down only. Tests may import what they like.
 var imports = map[string][]string{
 	".":                  {"bridge", "cli", "daemon", "evtchn", "grant", "init", "link", "services", "toolstack", "xenstore"},
-	"cli":                {"bridge", "daemon", "image", "link", "services/discovery", "services/varlink", "sim", "toolstack", "xenstore"},
+	"cli":                {"bridge", "daemon", "image", "link", "services", "services/discovery", "services/varlink", "sim", "toolstack", "xenstore"},
 	"init":               {},
 	"image":              {},
 	"image/rig":          {"image", "image/rig/wire", "xen"},

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"xvsock/daemon"
+	"xvsock/services"
 	"xvsock/services/discovery"
 )
 
@@ -58,7 +59,7 @@ func (d *demo) list(ctx context.Context, from, to, title string, want int) error
 	var reply daemon.ServicesReply
 	err := d.until(ctx, title, func() (bool, error) {
 		err := d.call(ctx, from, daemon.MethodServices, daemon.ServicesArgs{Domain: to}, &reply)
-		return len(reply.Services) >= want, err
+		return serving(reply.Services) >= want, err
 	})
 	if err != nil {
 		return err
@@ -68,6 +69,16 @@ func (d *demo) list(ctx context.Context, from, to, title string, want int) error
 		d.say("", "  %s", line)
 	}
 	return nil
+}
+
+// serving counts the services that are up.
+func serving(records []discovery.Record) (n int) {
+	for _, r := range records {
+		if r.State == services.Serving {
+			n++
+		}
+	}
+	return n
 }
 
 // summary is a list of services, a line for each domain.

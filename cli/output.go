@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"unicode/utf16"
 
 	"github.com/spf13/cobra"
 )
@@ -24,12 +25,10 @@ func outputFlag(c *cobra.Command) *string {
 }
 
 // printList writes rows under head as a table, or v as JSON. What it prints may
-// be other domains' text: a table escapes it, and JSON does by itself.
+// be other domains' text, and is escaped either way.
 func printList(w io.Writer, output string, v any, head []string, rows [][]string) error {
 	if output == "json" {
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(v)
+		return printJSON(w, v)
 	}
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(t, strings.Join(head, "\t"))
@@ -43,6 +42,27 @@ func printList(w io.Writer, output string, v any, head []string, rows [][]string
 		fmt.Fprintln(t, strings.Join(cells, "\t"))
 	}
 	return t.Flush()
+}
+
+// printJSON writes v as JSON. Beside what JSON itself escapes there are characters
+// that steer a terminal: those of C1, and those of the direction of text.
+func printJSON(w io.Writer, v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	var out strings.Builder
+	for _, c := range string(data) {
+		if c == '\n' || strconv.IsGraphic(c) {
+			out.WriteRune(c)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{c}) {
+			fmt.Fprintf(&out, `\u%04x`, unit)
+		}
+	}
+	_, err = fmt.Fprintln(w, out.String())
+	return err
 }
 
 // decimal is a number in a table.

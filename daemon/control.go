@@ -84,7 +84,7 @@ func (c *control) status(context.Context, *varlink.Call) (any, error) {
 		}
 	}
 	for _, p := range c.stack.Peers() {
-		if _, rest := up[p.Domain]; rest && p.Domain != c.cfg.Domain.ID {
+		if _, rest := up[p.Domain]; rest {
 			s.Links = append(s.Links, Link{
 				Domain: uint16(p.Domain), Backend: p.Backend, Up: true, Connections: p.Conns, Pages: p.Pages,
 			})

@@ -16,7 +16,7 @@ import (
 	"xvsock/vsock"
 )
 
-// flapping makes a service that ends as soon as it has begun.
+// flapping makes a service that ends soon after it has begun.
 func flapping(services.Identify, *slog.Logger) services.Service { return flap{} }
 
 type flap struct{}
@@ -24,7 +24,7 @@ type flap struct{}
 func (flap) Serve(ctx context.Context, l net.Listener) error {
 	defer l.Close()
 	select {
-	case <-time.After(100 * time.Millisecond):
+	case <-time.After(2 * time.Second):
 	case <-ctx.Done():
 	}
 	return errors.New("flap")

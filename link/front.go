@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"strconv"
+	"time"
 
 	"xvsock/evtchn"
 	"xvsock/grant"
@@ -44,11 +45,7 @@ func (f *Front) Run(ctx context.Context, use Use) error {
 			dev.Close()
 		} else {
 			f.opt.Log.Info("waiting for the toolstack", "reason", err, "try", fmt.Sprintf("xvsock attach %v", f.dom.ID))
-			select {
-			case <-attached.Changed():
-			case <-ctx.Done():
-			case <-f.dom.Store.Done():
-			}
+			f.awaitChange(ctx, attached, err)
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -56,6 +53,24 @@ func (f *Front) Run(ctx context.Context, use Use) error {
 		if f.dom.Store.Err() != nil {
 			return fmt.Errorf("serve the front link: %w", f.dom.Store.Err())
 		}
+	}
+}
+
+// awaitChange waits until it is worth to look again after err: when the toolstack
+// has written something, and for another error than that nothing is attached (a
+// quota of xenstored, say) also after a while.
+func (f *Front) awaitChange(ctx context.Context, attached *xenstore.Watch, err error) {
+	var again <-chan time.Time
+	if !errors.Is(err, xenbus.ErrDetached) {
+		t := time.NewTimer(maxBackoff)
+		defer t.Stop()
+		again = t.C
+	}
+	select {
+	case <-attached.Changed():
+	case <-again:
+	case <-ctx.Done():
+	case <-f.dom.Store.Done():
 	}
 }
 

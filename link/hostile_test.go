@@ -410,3 +410,25 @@ func TestPollingEnds(t *testing.T) {
 		})
 	}
 }
+
+// A frontend whose own node holds nonsense waits for better; it does not spin.
+func TestFrontendWithNonsenseForABackendWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, dom0, guest := host(t)
+		guestWrites(t, guest.Process(), xenbus.Node{Name: "backend-id", Value: "no domain"})
+		requests := 0
+		h.Xenstored().OnRequest(func(xen.DomID, xenstore.Op, string) error { requests++; return nil })
+		f := frontend(t, guest, link.Options{})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if requests > 50 {
+			t.Errorf("%d xenstore requests in a minute of waiting", requests)
+		}
+		h.Xenstored().OnRequest(nil)
+		guestWrites(t, guest.Process(), xenbus.Node{Name: "backend-id", Value: "0"})
+		b := backend(t, dom0, guest, link.Options{})
+		exchange(t, f.link(), b.link())
+		f.stop()
+		b.stop()
+	})
+}

@@ -55,7 +55,10 @@ type Link struct {
 	err  *Error        // why the link has ended; nil while it is up
 	done chan struct{} // closed with err
 
-	closed sync.Once
+	// Flush may come from any goroutine at any time, Close after it must not take
+	// the ports away under it.
+	flushing sync.RWMutex
+	closed   bool
 }
 
 // start fills in what every link needs once its rings and channels stand.
@@ -130,8 +133,14 @@ func (l *Link) Taken() bool { return l.end.Taken() }
 // Want asks for an event once n bytes are free.
 func (l *Link) Want(n int) { l.end.Want(n) }
 
-// Flush sends the events that are due.
+// Flush sends the events that are due. It may still be under way, or come, while
+// the link is closed.
 func (l *Link) Flush() error {
+	l.flushing.RLock()
+	defer l.flushing.RUnlock()
+	if l.closed {
+		return l.Err()
+	}
 	if err := l.end.Flush(); err != nil {
 		return l.fail(err)
 	}
@@ -193,14 +202,15 @@ func (l *Link) fail(err error) error {
 // call does nothing. It does not wait for the other side, which sees its state
 // byte, gets an event, and finds our pages revoked.
 func (l *Link) Close() error {
-	var errs []error
-	l.closed.Do(func() {
-		l.End(Closed, nil)
-		l.end.Close()
-		errs = append(errs, l.tx.Notify(), l.rx.Notify())
-		errs = append(errs, release(l.pages, []evtchn.Channel{l.tx, l.rx}))
-	})
-	return errors.Join(errs...)
+	l.End(Closed, nil)
+	l.flushing.Lock()
+	defer l.flushing.Unlock()
+	if l.closed {
+		return nil
+	}
+	l.closed = true
+	l.end.Close()
+	return errors.Join(l.tx.Notify(), l.rx.Notify(), release(l.pages, []evtchn.Channel{l.tx, l.rx}))
 }
 
 // release revokes pages and then unbinds channels: in this order, since a grant

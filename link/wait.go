@@ -44,21 +44,27 @@ func (l *Link) fetch() error {
 func (l *Link) pollRings() (news bool, err error) {
 	l.end.Awake(true)
 	for stop := time.Now().Add(l.poll); !news && err == nil && time.Now().Before(stop); {
-		if news, err = l.end.Fetch(); l.woken() {
+		if news, err = l.look(); l.woken() {
 			news = true
 		}
 	}
 	l.end.Awake(false)
 	if !news && err == nil {
-		news, err = l.end.Fetch()
-	}
-	if err == nil {
-		err = l.end.Flush() // a fetch can find that the other side waits for room
+		news, err = l.look()
 	}
 	if err != nil {
 		return false, l.fail(err)
 	}
 	return news, l.Err()
+}
+
+// look fetches once, and tells the other side at once if that found it waiting for
+// room which is there (wake-up rule W2).
+func (l *Link) look() (news bool, err error) {
+	if news, err = l.end.Fetch(); err != nil {
+		return false, err
+	}
+	return news, l.end.Flush()
 }
 
 // woken reports whether Wake was called or the link has ended.

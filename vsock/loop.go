@@ -27,7 +27,7 @@ func (s *Stack) loopSession() (*session, error) {
 	s.loop = lp
 	for _, ses := range []*session{lp.dialing, lp.accepting} {
 		s.loops.Go(func() {
-			ses.run()
+			ses.Run()
 			s.dropLoop(lp)
 			ses.link.Close()
 		})

@@ -2,7 +2,6 @@ package vsock
 
 import (
 	"errors"
-	"sync"
 
 	"xvsock/link"
 	"xvsock/mux"
@@ -13,26 +12,18 @@ import (
 type session struct {
 	*mux.Session
 	link *link.Link
-	t    *transport
 }
 
 // newSession makes the session of l, whose connections hold what they receive
 // in budget.
 func (s *Stack) newSession(l *link.Link, budget *mux.Budget) *session {
-	ses := &session{link: l, t: &transport{Link: l}}
-	ses.Session = mux.NewSession(ses.t, mux.Config{
+	ses := &session{link: l}
+	ses.Session = mux.NewSession(transport{l}, mux.Config{
 		Route:  func(local, _ uint32) (mux.Acceptor, mux.Reason) { return s.route(ses, local) },
 		Budget: budget,
 		Log:    s.cfg.Log.With("domain", l.Peer()),
 	})
 	return ses
-}
-
-// run runs the connections until the link has ended and nothing uses it.
-func (ses *session) run() error {
-	err := ses.Run()
-	ses.t.finish()
-	return err
 }
 
 // settled reports that the other side has taken all there will ever be: no
@@ -65,35 +56,12 @@ func (s *Stack) budgetOf(peer xen.DomID) *mux.Budget {
 	return b
 }
 
-// transport is a link as mux wants it. What mux found wrong gets its cause here,
+// transport is a link as mux wants it: what mux found wrong gets its cause here,
 // where both are known.
-type transport struct {
-	*link.Link
-
-	flushing sync.RWMutex
-	finished bool
-}
-
-// Flush implements mux.Transport. A writer flushes without a lock of the session,
-// so one may come, or still be under way, when the session's Run has returned.
-func (t *transport) Flush() error {
-	t.flushing.RLock()
-	defer t.flushing.RUnlock()
-	if t.finished {
-		return t.Err()
-	}
-	return t.Link.Flush()
-}
-
-// finish lets no Flush reach the link any more, which is about to be closed.
-func (t *transport) finish() {
-	t.flushing.Lock()
-	defer t.flushing.Unlock()
-	t.finished = true
-}
+type transport struct{ *link.Link }
 
 // Fail implements mux.Transport.
-func (t *transport) Fail(reason error) {
+func (t transport) Fail(reason error) {
 	var lie *mux.ProtocolError
 	switch {
 	case errors.As(reason, &lie):

@@ -99,7 +99,7 @@ func (s *Stack) Serve(l *link.Link, front bool) error {
 		return fmt.Errorf("serve link to domain %v: %w", l.Peer(), err)
 	}
 	defer s.remove(ses)
-	return ses.run()
+	return ses.Run()
 }
 
 // add routes l's domain to a new session.
@@ -163,6 +163,9 @@ func (s *Stack) Peers() []Peer {
 	all := make([]Peer, 0, len(sessions))
 	for _, id := range slices.Sorted(maps.Keys(sessions)) {
 		ses := sessions[id]
+		if ses.link.Err() != nil {
+			continue // ended, and about to be removed
+		}
 		all = append(all, Peer{
 			Domain: id, Backend: hasBackend && backend == id,
 			Conns: ses.Stats().Open, Pages: ses.link.Pages(),

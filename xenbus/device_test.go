@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,10 +125,10 @@ func TestOpenFrontTakesNoBackendThatIsNoDomain(t *testing.T) {
 // The other half must never see a state without the nodes that it announces.
 func TestSwitchIsOneTransaction(t *testing.T) {
 	d := open(t)
-	seen := 0
+	var seen atomic.Int32
 	d.host.Xenstored().OnRequest(func(dom xen.DomID, op xenstore.Op, path string) error {
 		if dom == d.frontDom.ID() && op == xenstore.OpWrite {
-			seen++
+			seen.Add(1)
 			if got := d.read(xenbus.FrontPath(dom) + "/state"); got != "1" {
 				t.Errorf("state is %s before the transaction has ended", got)
 			}
@@ -140,8 +141,8 @@ func TestSwitchIsOneTransaction(t *testing.T) {
 	err := d.front.Switch(t.Context(), xenbus.Initialised,
 		xenbus.Node{Name: "header-ref", Value: "9"}, xenbus.Node{Name: "version", Value: "1"})
 	d.host.Xenstored().OnRequest(nil)
-	if err != nil || seen != 3 {
-		t.Fatalf("%v after %d writes, want 3", err, seen)
+	if err != nil || seen.Load() != 3 {
+		t.Fatalf("%v after %d writes, want 3", err, seen.Load())
 	}
 	v, err := d.back.Read(t.Context(), "header-ref", "version", "state")
 	if err != nil || v[0] != "9" || v[1] != "1" || v[2] != "3" {
@@ -236,7 +237,7 @@ func TestMissingStateIsClosedToAFrontendAndGoneToABackend(t *testing.T) {
 }
 
 // await runs Await and returns what it said, and how long after act.
-func await(t *testing.T, dev *xenbus.Device, ctx context.Context, want xenbus.State, act func()) (xenbus.State, error, time.Duration) {
+func await(t *testing.T, dev *xenbus.Device, ctx context.Context, want xenbus.State, act func()) (xenbus.State, time.Duration, error) {
 	t.Helper()
 	type result struct {
 		s   xenbus.State
@@ -256,7 +257,7 @@ func await(t *testing.T, dev *xenbus.Device, ctx context.Context, want xenbus.St
 	begin := time.Now()
 	act()
 	r := <-done
-	return r.s, r.err, time.Since(begin)
+	return r.s, time.Since(begin), r.err
 }
 
 func TestAwaitEndsForEachReason(t *testing.T) {
@@ -294,7 +295,7 @@ func TestAwaitEndsForEachReason(t *testing.T) {
 				if c.back {
 					dev = d.back
 				}
-				s, err, took := await(t, dev, ctx, xenbus.Connected, func() { c.act(d, cancel) })
+				s, took, err := await(t, dev, ctx, xenbus.Connected, func() { c.act(d, cancel) })
 				if c.want == nil && (s != xenbus.Connected || err != nil) || !errors.Is(err, c.want) {
 					t.Errorf("Await returned %v, %v; want %v", s, err, c.want)
 				}
@@ -310,10 +311,10 @@ func TestAwaitEndsForEachReason(t *testing.T) {
 func TestAStormOfStatesCostsABoundedNumberOfReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := open(t)
-		reads := 0
+		var reads atomic.Int32
 		d.host.Xenstored().OnRequest(func(dom xen.DomID, op xenstore.Op, _ string) error {
 			if dom == d.backDom.ID() && op == xenstore.OpRead {
-				reads++
+				reads.Add(1)
 			}
 			return nil
 		})
@@ -337,11 +338,11 @@ func TestAStormOfStatesCostsABoundedNumberOfReads(t *testing.T) {
 			t.Error(err)
 		}
 		d.host.Xenstored().OnRequest(nil)
-		if limit := 20*seconds + 25; reads > limit {
-			t.Errorf("%d writes in %d s cost %d reads, want %d at most", writes, seconds, reads, limit)
+		if limit := int32(20*seconds + 25); reads.Load() > limit {
+			t.Errorf("%d writes in %d s cost %d reads, want %d at most", writes, seconds, reads.Load(), limit)
 		}
-		if reads < seconds {
-			t.Errorf("only %d reads: the state is not seen any more", reads)
+		if reads.Load() < seconds {
+			t.Errorf("only %d reads: the state is not seen any more", reads.Load())
 		}
 	})
 }

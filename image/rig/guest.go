@@ -28,8 +28,7 @@ type Guest struct {
 	Kernel string
 	// Ramdisk is an initramfs here.
 	Ramdisk string
-	// Cmdline is the kernel's command line, after "console=hvc0 quiet panic=1",
-	// and for a PVH guest the frequency of the time stamp counter.
+	// Cmdline is the kernel's command line, after "console=hvc0 quiet panic=1".
 	Cmdline string
 	// MemoryMB is its memory in MiB, 0 means 128; VCPUs 0 means 1.
 	MemoryMB, VCPUs int
@@ -47,6 +46,7 @@ type Domain struct {
 
 	host    *Host
 	console *Transcript
+	xenAt   int // how much Xen and dom0's kernel had said before
 }
 
 // Create creates a guest and returns as soon as xl does, while it boots.
@@ -62,7 +62,7 @@ func (h *Host) Create(ctx context.Context, g Guest) (*Domain, error) {
 	if err := h.WriteFile(ctx, file, config, 0o644); err != nil {
 		return nil, fmt.Errorf("create guest %s: %w", g.Name, err)
 	}
-	d := &Domain{Name: g.Name, host: h, console: h.guestConsole(g.Name)}
+	d := &Domain{Name: g.Name, host: h, console: h.guestConsole(g.Name), xenAt: h.Console.length()}
 	d.console.skip()
 	command := "xl create "
 	if g.Paused {
@@ -89,11 +89,8 @@ func (h *Host) guestConfig(ctx context.Context, g Guest) ([]byte, error) {
 		Cmdline:  strings.TrimSpace("console=hvc0 quiet panic=1 " + g.Cmdline),
 		OnReboot: "destroy", OnCrash: "destroy",
 	}
-	switch c.Type {
-	case "":
+	if c.Type == "" {
 		c.Type = image.PV
-	case image.PVH:
-		c.Cmdline = strings.TrimSpace(h.tscCmdline() + " " + c.Cmdline)
 	}
 	var err error
 	if c.Kernel, err = h.sendOnce(ctx, cmp.Or(g.Kernel, h.Parts.Guest.Boot)); err != nil {
@@ -107,19 +104,6 @@ func (h *Host) guestConfig(ctx context.Context, g Guest) ([]byte, error) {
 		return nil, err
 	}
 	return append(config, strings.TrimSpace(g.Extra)+"\n"...), nil
-}
-
-// tscCmdline tells a PVH guest how fast its time stamp counter is, which Xen
-// found out at its own boot: half of such a guest's boot would be spent on
-// asking an emulated timer.
-func (h *Host) tscCmdline() string {
-	_, after, ok := strings.Cut(h.Console.String(), "(XEN) Detected ")
-	text, _, found := strings.Cut(after, " MHz processor")
-	mhz, err := strconv.ParseFloat(text, 64)
-	if !ok || !found || err != nil {
-		return "" // slower, and otherwise the same
-	}
-	return fmt.Sprintf("tsc_early_khz=%.0f", mhz*1000)
 }
 
 // DomID gives the id of the running domain with this name.
@@ -142,10 +126,14 @@ func (d *Domain) Console() *Transcript { return d.console }
 // an earlier guest of the same name said does not count.
 func (d *Domain) Expect(ctx context.Context, text string) (string, error) {
 	line, err := d.console.Expect(ctx, text)
-	if err != nil {
-		return "", fmt.Errorf("console of guest %s: %w", d.Name, err)
+	if err == nil {
+		return line, nil
 	}
-	return line, nil
+	// A guest that dies before its console works leaves its trace there alone.
+	if xen := tail(d.host.Console.String()[d.xenAt:], tailLines); xen != "" {
+		err = fmt.Errorf("%w\nXen and dom0's kernel said since its creation:\n%s", err, xen)
+	}
+	return "", fmt.Errorf("console of guest %s: %w", d.Name, err)
 }
 
 // Destroy ends the guest at once, as if its power were cut.

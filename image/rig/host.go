@@ -150,7 +150,7 @@ func (h *Host) prepare(ctx context.Context, dir string) error {
 }
 
 func (h *Host) startMachine(ctx context.Context, dir string) error {
-	consoleLog, err := h.logs.open("console.log")
+	consoleLog, err := h.logs.timed("console.log")
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -107,4 +108,21 @@ func TestCommandLines(t *testing.T) {
 			t.Errorf("%q lacks %q", args, want)
 		}
 	}
+}
+
+func TestTimedWriterStampsLines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b strings.Builder
+		w := &timedWriter{to: &b, begin: time.Now(), atStart: true}
+		for _, piece := range []string{"one\ntw", "o\n", "", "three"} {
+			if n, err := w.Write([]byte(piece)); n != len(piece) || err != nil {
+				t.Fatalf("Write = %d, %v", n, err)
+			}
+			time.Sleep(1500 * time.Millisecond)
+		}
+		want := "   0.000 one\n   0.000 two\n   4.500 three"
+		if b.String() != want {
+			t.Errorf("got %q, want %q", b.String(), want)
+		}
+	})
 }

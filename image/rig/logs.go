@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -49,14 +50,46 @@ func (l *logs) open(name string) (*os.File, error) {
 	return f, nil
 }
 
-// optional is open for a log that a scenario can do without: nil on error.
-func (l *logs) optional(name string) io.Writer {
+// timed is open for what is said in lines: each gets the time before it, in
+// seconds since the start, the same as in the log of commands.
+func (l *logs) timed(name string) (io.Writer, error) {
 	f, err := l.open(name)
+	if err != nil {
+		return nil, err
+	}
+	return &timedWriter{to: f, begin: l.begin, atStart: true}, nil
+}
+
+// optional is timed for a log that a scenario can do without: nil on error.
+func (l *logs) optional(name string) io.Writer {
+	w, err := l.timed(name)
 	if err != nil {
 		l.event("%v", err)
 		return nil
 	}
-	return f
+	return w
+}
+
+// timedWriter writes the time at the start of each line.
+type timedWriter struct {
+	to      io.Writer
+	begin   time.Time
+	atStart bool
+}
+
+func (w *timedWriter) Write(p []byte) (int, error) {
+	var out []byte
+	for line := range bytes.Lines(p) {
+		if w.atStart {
+			out = fmt.Appendf(out, "%8.3f ", time.Since(w.begin).Seconds())
+		}
+		out = append(out, line...)
+		w.atStart = bytes.HasSuffix(line, []byte("\n"))
+	}
+	if _, err := w.to.Write(out); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // event adds one line to the log of commands.

@@ -74,9 +74,18 @@ func (t *Transcript) String() string {
 }
 
 // Tail gives the last n lines.
-func (t *Transcript) Tail(n int) string {
-	lines := strings.Split(strings.TrimRight(t.String(), "\n"), "\n")
+func (t *Transcript) Tail(n int) string { return tail(t.String(), n) }
+
+func tail(text string, n int) string {
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// length is how many bytes of it there are.
+func (t *Transcript) length() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.text)
 }
 
 // Contains reports whether text was said.

@@ -1,0 +1,58 @@
+package manager
+
+import (
+	"errors"
+	"testing"
+
+	"xvsock/link"
+	"xvsock/vsock"
+)
+
+// A connection of the link before may be accepted only once the next link is up.
+// It must not pass for that one's: the honest one that follows would be a second,
+// and break the link.
+func TestAConnectionOfAnEarlierLinkIsNotTheFrontendsPort1(t *testing.T) {
+	var ends [2][2]*link.Link
+	for i := range ends {
+		var err error
+		if ends[i][0], ends[i][1], err = link.Loop(5, link.Options{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	front, back := vsock.NewStack(vsock.Config{}), vsock.NewStack(vsock.Config{Backend: true})
+	listener, err := back.Listen(vsock.PortManager)
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 2)
+	go func() { served <- front.Serve(ends[0][0], true) }()
+	go func() { served <- back.Serve(ends[0][1], false) }()
+	if _, err := dialManager(t.Context(), front, ends[0][0]); err != nil {
+		t.Fatal(err)
+	}
+	c, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := New(Config{})
+	f := &frontend{m: m, link: ends[1][1]}
+	m.frontends[5] = f
+	if l, err := m.hold(c.(*vsock.Conn)); !errors.Is(err, errNotFront) || l != nil || f.port1 != nil {
+		t.Errorf("over the next link it is held as %v, %v", l, err)
+	}
+	f.link = ends[0][1]
+	if l, err := m.hold(c.(*vsock.Conn)); err != nil || l != f.link || f.port1 != c {
+		t.Errorf("over its own link it is held as %v, %v", l, err)
+	}
+	for _, pair := range ends {
+		for _, l := range pair {
+			l.End(link.Lost, nil)
+		}
+	}
+	<-served
+	<-served
+	for _, pair := range ends {
+		errors.Join(pair[0].Close(), pair[1].Close())
+	}
+	errors.Join(front.Close(), back.Close())
+}
