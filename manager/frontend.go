@@ -8,6 +8,7 @@ import (
 
 	"xvsock/link"
 	"xvsock/vsock"
+	"xvsock/xen"
 	"xvsock/xenbus"
 	"xvsock/xenstore"
 )
@@ -18,9 +19,11 @@ const retryPause = 5 * time.Second
 // errRenamed ends the link of a frontend that was attached under another name.
 var errRenamed = errors.New("attached anew under another name")
 
-// frontend is one attached frontend. Manager.mu guards its fields.
+// frontend is one attached frontend. Manager.mu guards the fields from who on.
 type frontend struct {
-	m      *Manager
+	m  *Manager
+	id xen.DomID
+
 	who    Identity
 	detach context.CancelCauseFunc
 
@@ -31,7 +34,7 @@ type frontend struct {
 // run serves the frontend until it is detached, its domain is gone, or the
 // Manager stops.
 func (f *frontend) run(ctx context.Context) {
-	m, id := f.m, f.who.Domain
+	m, id := f.m, f.id
 	defer m.forget(id)
 	defer f.detach(nil)
 	err := link.NewBack(m.cfg.Domain, id, m.cfg.Link).Run(ctx, f.use)
@@ -70,24 +73,17 @@ func (f *frontend) setLink(l *link.Link, generation uint64) Identity {
 }
 
 // removeDevice removes what is left of the device of a domain that is gone. The
-// toolstack gave this domain the levels above the device for that. A device that
-// the toolstack has made meanwhile stays: its frontend is there, or its
-// attachment is another.
+// toolstack gave this domain the levels above the device for that. If the
+// frontend's half is there, the toolstack has made the device again meanwhile.
 func (f *frontend) removeDevice(ctx context.Context) {
-	self := f.m.cfg.Domain
-	who, _ := f.m.Identify(f.who.Domain)
-	dir := xenbus.BackPath(self.ID, who.Domain)
+	self, front := f.m.cfg.Domain, f.id
 	err := self.Store.Transaction(ctx, func(tx *xenstore.Tx) error {
-		attachment, err := tx.Read(ctx, dir+"/attachment")
-		if err != nil || attachment != who.Attachment {
+		if _, err := tx.Read(ctx, xenbus.FrontPath(front)+"/state"); !missing(err) {
 			return err
 		}
-		if _, err := tx.Read(ctx, xenbus.FrontPath(who.Domain)+"/state"); !missing(err) {
-			return err
-		}
-		return tx.Remove(ctx, path.Dir(dir))
+		return tx.Remove(ctx, path.Dir(xenbus.BackPath(self.ID, front)))
 	})
 	if err != nil && !missing(err) {
-		f.m.log.Warn("remove device of a domain that is gone", "domain", who.Domain, "error", err)
+		f.m.log.Warn("remove device of a domain that is gone", "domain", front, "error", err)
 	}
 }

@@ -110,7 +110,7 @@ func (m *Manager) admit(ctx context.Context, who Identity) {
 		return
 	}
 	m.full = false
-	f := &frontend{m: m, who: who}
+	f := &frontend{m: m, id: who.Domain, who: who}
 	ctx, f.detach = context.WithCancelCause(ctx)
 	m.frontends[who.Domain] = f
 	m.tasks.Go(func() { f.run(ctx) })

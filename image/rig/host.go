@@ -126,7 +126,11 @@ func (h *Host) start(ctx context.Context) error {
 		return err
 	}
 	h.release = append(h.release, releaseSlot)
-	return h.startMachine(ctx, dir)
+	if err := h.startMachine(ctx, dir); err != nil {
+		return err
+	}
+	// QEMU has read all of it: nothing is left behind if this process is killed.
+	return os.RemoveAll(dir)
 }
 
 // prepare puts into dir what QEMU boots.
