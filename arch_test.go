@@ -20,7 +20,7 @@ var imports = map[string][]string{
 	"init":               {},
 	"image":              {},
 	"image/rig":          {"image", "image/rig/wire", "xen"},
-	"daemon":             {"bridge", "link", "manager", "services", "services/discovery", "services/echo", "services/varlink", "toolstack", "vsock", "xen"},
+	"daemon":             {"bridge", "grant", "link", "manager", "services", "services/discovery", "services/echo", "services/varlink", "toolstack", "vsock", "xen"},
 	"manager":            {"link", "vsock", "xen", "xenbus", "xenstore"},
 	"bridge":             {"services/varlink"},
 	"toolstack":          {"xen", "xenbus", "xenstore"},

@@ -12,6 +12,7 @@ import (
 
 	"xvsock/bridge"
 	"xvsock/daemon"
+	"xvsock/grant"
 	pid1 "xvsock/init"
 	"xvsock/link"
 	"xvsock/services"
@@ -38,7 +39,7 @@ func serviceDomain(start time.Time) {
 		pid1.ConsoleStep(kernel),
 		in.MemoryStep(),
 		in.SettingsStep(pid1.Settings(builtin()), level, func(c pid1.Config) { d.config = c }),
-		pid1.ModuleStep(pid1.Modules{Kernel: kernel}, pid1.Drivers(pid1.GrantLimit)),
+		pid1.ModuleStep(pid1.Modules{Kernel: kernel}, pid1.Drivers(grant.TableEntries)),
 		{Name: "xenstore", Run: d.openStore, Stop: d.closeStore},
 		{Name: "identity", Run: d.identify},
 		{Name: "link", Run: d.start, Stop: d.stop},

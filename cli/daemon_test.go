@@ -77,7 +77,7 @@ func TestAHostByItsCommands(t *testing.T) {
 		t.Errorf("attach: %+v", r)
 	}
 	until(t, nowhere(), "up", "peers", "--control", back)
-	until(t, nowhere(), "web       1    echo       7     SERVING", "services", "--control", back)
+	until(t, nowhere(), "web       65537  echo       7     SERVING", "services", "--control", back)
 	if r := run(t, "ping", "web", "--bytes", "1000000", "--control", back); r.code != 0 {
 		t.Errorf("ping: %+v", r)
 	}

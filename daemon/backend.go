@@ -60,7 +60,7 @@ func (b *backend) who(c *vsock.Conn) (services.Caller, bool) {
 // frontendCaller is a frontend in the host's directory.
 func frontendCaller(f manager.Identity) services.Caller {
 	return services.Caller{
-		Domain: uint16(f.Domain), CID: uint32(f.Domain), Generation: f.Generation, Name: f.Name, UUID: f.UUID,
+		Domain: uint16(f.Domain), CID: vsock.CIDOf(f.Domain), Generation: f.Generation, Name: f.Name, UUID: f.UUID,
 	}
 }
 
@@ -68,7 +68,7 @@ func frontendCaller(f manager.Identity) services.Caller {
 // frontend has, for the domain may be a frontend of its own as well.
 func (b *backend) self() services.Caller {
 	return services.Caller{
-		Domain: uint16(xen.DomIDSelf), CID: uint32(b.cfg.Domain.ID), Name: b.cfg.Name,
+		Domain: uint16(xen.DomIDSelf), CID: vsock.CIDOf(b.cfg.Domain.ID), Name: b.cfg.Name,
 		// Its own registry, not one that calls over a link.
 		Port: services.PortDiscovery,
 	}
@@ -146,7 +146,7 @@ func (b *backend) target(spec string) (target, error) {
 	if d.ID == b.cfg.Domain.ID {
 		return target{cid: vsock.CIDSelf}, nil
 	}
-	return target{cid: uint32(d.ID), owner: &services.Caller{CID: uint32(d.ID), Name: d.Name, UUID: d.UUID}}, nil
+	return target{cid: uint32(d.ID), owner: &services.Caller{CID: vsock.CIDOf(d.ID), Name: d.Name, UUID: d.UUID}}, nil
 }
 
 // directoryName is what the host's directory calls a domain.

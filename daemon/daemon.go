@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"xvsock/link"
 	"xvsock/services"
@@ -90,10 +89,12 @@ func newDaemon(cfg Config, backend bool) *daemon {
 		cfg.Memory = systemMemory() / 8
 	}
 	cfg.Link.Log = cfg.Log
-	return &daemon{
+	d := &daemon{
 		cfg: cfg, log: cfg.Log, started: time.Now(), registry: services.NewRegistry(),
 		stack: vsock.NewStack(vsock.Config{Self: cfg.Domain.ID, Backend: backend, Memory: cfg.Memory, Log: cfg.Log}),
 	}
+	d.raiseGrantLimit(backend)
+	return d
 }
 
 // run runs the services, the control socket and the link until ctx ends or one
@@ -118,12 +119,16 @@ func (d *daemon) run(ctx context.Context, dir discovery.Directory, identify serv
 	told := ctx
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return sup.Serve(ctx) })
-	group.Go(func() error { return links(ctx) })
+	// The links outlive the connections, which end in order: the other sides are
+	// to hear why.
+	linked, unlink := context.WithCancel(context.WithoutCancel(ctx))
+	group.Go(func() error { return links(linked) })
 	if l := d.cfg.Control; l != nil {
 		group.Go(func() error { return d.serveControl(ctx, l, control) })
 	}
 	group.Go(func() error {
 		<-ctx.Done()
+		defer unlink()
 		return d.stack.Close()
 	})
 	if err := d.serving(ctx); err == nil {
@@ -191,14 +196,4 @@ func (d *daemon) serveControl(ctx context.Context, l net.Listener, h varlink.Han
 		},
 	}
 	return acceptor.Serve(ctx, l)
-}
-
-// systemMemory is the memory of this domain in bytes, 0 if the kernel does not
-// say.
-func systemMemory() int64 {
-	var info unix.Sysinfo_t
-	if err := unix.Sysinfo(&info); err != nil {
-		return 0
-	}
-	return int64(info.Totalram) * int64(info.Unit)
 }

@@ -47,7 +47,7 @@ func TestTheBackendsDirectoryKnowsTheWholeHost(t *testing.T) {
 			}
 		}
 		records, err := b.services("web")
-		if err != nil || records[0].UUID != web.dom.UUID() || records[0].CID != 1 || records[0].State != services.Serving {
+		if err != nil || records[0].UUID != web.dom.UUID() || records[0].CID != vsock.CIDOf(1) || records[0].State != services.Serving {
 			t.Errorf("record is %+v, %v", records, err)
 		}
 	})

@@ -23,7 +23,7 @@ func Frontend(ctx context.Context, cfg Config) error {
 		return services.Caller{Domain: uint16(c.Peer())}, true
 	})
 	own := discovery.NewOwnDirectory(f.registry,
-		services.Caller{Domain: uint16(cfg.Domain.ID), CID: uint32(cfg.Domain.ID), Name: cfg.Name},
+		services.Caller{Domain: uint16(cfg.Domain.ID), CID: vsock.CIDOf(cfg.Domain.ID), Name: cfg.Name},
 		func(discovery.Caller, discovery.Record) bool { return true })
 	front := link.NewFront(cfg.Domain, f.cfg.Link)
 	return f.run(ctx, own, identify, f.control(f, nil), func(ctx context.Context) error {
@@ -84,7 +84,7 @@ func (f *frontend) target(spec string) (target, error) {
 	case err == nil && f.isBackend(id):
 		return target{cid: vsock.CIDBackend}, nil
 	case err == nil:
-		return target{cid: uint32(id), owner: &services.Caller{CID: uint32(id)}}, nil
+		return target{cid: uint32(id), owner: &services.Caller{CID: vsock.CIDOf(id)}}, nil
 	}
 	return target{}, message(ErrUnknownDomain, fmt.Errorf(
 		"%w: %.64q (a frontend knows ids, self and @backend; names are known in the backend's domain)",

@@ -16,6 +16,15 @@ import "xvsock/xen"
 // grants (grant_ref_t in xen/include/public/grant_table.h).
 type Ref uint32
 
+// TableEntries is how many pages a grant table of 64 frames can grant, which is
+// xl's default maximum:
+//
+//	64 frames * 4096 bytes / 8 bytes an entry of version 1 = 32768
+//
+// gntalloc's own limit, by default 1024 pages, is raised to it, so that the module
+// is never the narrower of the two.
+const TableEntries = 64 * xen.PageSize / 8
+
 // Access says what the other domain may do with a page.
 type Access uint8
 

@@ -95,6 +95,9 @@ func TestBuild(t *testing.T) {
 			t.Errorf("%s is no link to /init", name)
 		}
 	}
+	if mode := got["etc/xvsock.toml"].Mode; mode != cpio.S_IFREG|0o644 {
+		t.Errorf("etc/xvsock.toml has mode %o", mode)
+	}
 	if text := content(t, got[in+"/kernel/drivers/xen/xen-gntalloc.ko"]); text != string(module()) {
 		t.Error("xen-gntalloc.ko is not decompressed")
 	}
@@ -124,6 +127,17 @@ func TestBuildTakesTheDefaultModules(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, report.Modules); diff != "" {
 		t.Errorf("modules (-want +got):\n%s", diff)
+	}
+}
+
+func TestBuildKeepsWhatIsExecutable(t *testing.T) {
+	o := inputs(t, nil)
+	o.Files = map[string]string{"bin/payload": o.Program}
+	if err := os.Chmod(o.Program, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, got := built(t, o); got["bin/payload"].Mode != cpio.S_IFREG|0o755 {
+		t.Errorf("bin/payload has mode %o", got["bin/payload"].Mode)
 	}
 }
 

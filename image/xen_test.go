@@ -35,15 +35,18 @@ type running struct {
 	backend *rig.Process // in dom0
 }
 
+// stepTimeout bounds each command in dom0, the conformance suites included.
+const stepTimeout = 4 * time.Minute
+
 // bootXen boots the host.
-func bootXen(t *testing.T) *xenHost {
+func bootXen(t *testing.T, config rig.Config) *xenHost {
 	t.Helper()
 	dir := t.TempDir()
 	h := &xenHost{
 		t: t, running: &running{domains: make(map[string]*rig.Domain)}, binary: filepath.Join(dir, "xvsock"),
 		ramdisk: filepath.Join(dir, "service.cpio.gz"), bare: filepath.Join(dir, "bare.cpio.gz"),
 	}
-	h.Scenario = rig.Boot(t, rig.Config{StepTimeout: 4 * time.Minute})
+	h.Scenario = rig.Boot(t, config)
 	if err := rig.BuildProgram(t.Context(), "xvsock", h.binary); err != nil {
 		t.Fatal(err)
 	}
@@ -62,10 +65,32 @@ func bootXen(t *testing.T) *xenHost {
 // service creates a service domain and attaches it.
 func (h *xenHost) service(name string, kind image.DomainType, cmdline string) *rig.Domain {
 	h.t.Helper()
-	d := h.Guest(rig.Guest{Name: name, Type: kind, Ramdisk: h.ramdisk, Cmdline: "xvsock.service=echo " + cmdline})
+	g := rig.Guest{Name: name, Type: kind, Ramdisk: h.ramdisk, Cmdline: "xvsock.service=echo " + cmdline}
+	d := h.Guest(g)
+	if kind == image.PVH && h.diedInQEMU(d) {
+		d = h.Guest(g)
+	}
 	h.Sh("xvsock attach " + name)
 	h.domains[name] = d
 	return d
+}
+
+// diedInQEMU reports whether a PVH guest died before its kernel said a word, as
+// one in some twenty does: QEMU's emulated SVM now and then loses a guest's state,
+// and Xen reports a triple fault. The guest has run nothing of ours by then.
+func (h *xenHost) diedInQEMU(d *rig.Domain) bool {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)
+	defer cancel()
+	if _, err := d.Expect(ctx, "xvsock:"); err == nil {
+		return false
+	}
+	r, err := h.Run(h.t.Context(), "xl list "+d.Name)
+	if err != nil || r.Code == 0 || d.Console().String() != "" {
+		h.t.Fatalf("guest %s is silent: %v\n%s\n%s", d.Name, err, r.Stdout, h.Console.Tail(30))
+	}
+	h.t.Logf("guest %s died in QEMU before its kernel spoke; once more\n%s", d.Name, h.Console.Tail(30))
+	return true
 }
 
 // until runs a dom0 command until its output satisfies ok.
@@ -113,7 +138,7 @@ func (h *xenHost) linksUp(n int, within time.Duration) {
 // TestOnXen boots real Xen once and runs everything there that is about the
 // binary as a whole.
 func TestOnXen(t *testing.T) {
-	h := bootXen(t)
+	h := bootXen(t, rig.Config{StepTimeout: stepTimeout})
 	for _, scenario := range []struct {
 		name string
 		run  func(*xenHost)
@@ -137,6 +162,23 @@ func TestOnXen(t *testing.T) {
 			break // the next ones would fail for this one's reason
 		}
 	}
+}
+
+// TestOnOxenstored boots Xen with the other xenstored and runs there what depends
+// on it: the suite of xenstore, and a service domain from attach to detach.
+func TestOnOxenstored(t *testing.T) {
+	h := bootXen(t, rig.Config{StepTimeout: stepTimeout, OCamlXenstored: true})
+	const name = "conformance.test"
+	h.testBinary("xvsock/sim/conformance", name)
+	h.runTests("XVSOCK_CONFORM_OXENSTORED=1 " + name + " -test.v -test.run '^TestXenstore$'")
+	h.startBackend()
+	d := h.service("ox", image.PV, "")
+	h.t.Log(h.Await(d, "xvsock: ready in"))
+	h.linksUp(1, 30*time.Second)
+	h.t.Log("\n" + h.Sh("xvsock ping --bytes 1048576 ox"))
+	h.Sh("xvsock detach ox")
+	h.Sh("xl destroy ox")
+	h.stops(h.backend)
 }
 
 // startBackend starts the backend in dom0 and waits until it answers.

@@ -23,7 +23,7 @@
 //			pid1.ConsoleStep(kernel),
 //			in.MemoryStep(),
 //			in.SettingsStep(pid1.Settings(builtin), level, func(c pid1.Config) { config = c }),
-//			pid1.ModuleStep(pid1.Modules{Kernel: kernel}, pid1.Drivers(pid1.GrantLimit)),
+//			pid1.ModuleStep(pid1.Modules{Kernel: kernel}, pid1.Drivers(grantLimit)),
 //			{Name: "link", Run: link.Up, Stop: link.Down},
 //		})
 //		...

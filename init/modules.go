@@ -14,15 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// GrantLimit is the number of pages that the domain may grant at once, set as
-// xen-gntalloc's parameter limit, whose default of 1024 is enough for some 30
-// links. It is what a grant table of 64 frames holds, xl's default maximum:
-//
-//	64 frames * 4096 bytes / 8 bytes an entry of version 1 = 32768
-//
-// so the module is never the narrower of the two.
-const GrantLimit = 64 * 4096 / 8
-
 // Module is one driver that the domain needs.
 type Module struct {
 	// Name is the module's, spelt with - or _.

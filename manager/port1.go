@@ -17,6 +17,7 @@ var (
 	errEnded    = errors.New("the connection to port 1 has ended")
 	errMessage  = errors.New("a message on port 1 that this version does not know")
 	errNotFront = errors.New("not over the front link of a frontend")
+	errNotRoot  = errors.New("not from a port below 1024, so not from the frontend's daemon")
 )
 
 // acceptPort1 takes the connection that each frontend opens to the manager when
@@ -51,6 +52,9 @@ func (m *Manager) hold(c *vsock.Conn) (*link.Link, error) {
 	switch {
 	case f == nil || f.link == nil || f.link.Generation() != c.Generation():
 		return nil, errNotFront
+	case !c.Privileged():
+		// Any program of the domain may have sent it: it costs the link nothing.
+		return nil, errNotRoot
 	case f.port1 != nil:
 		return f.link, errSecond
 	}

@@ -71,6 +71,19 @@ func ParseAddr(s string) (Addr, error) {
 	return Addr{CID: uint32(c), Port: uint32(p)}, nil
 }
 
+// cidsOfLinux is how many CIDs, from 0 up, Linux keeps for itself.
+const cidsOfLinux = 3
+
+// CIDOf is the CID under which programs of another domain reach domain id: the id
+// itself, or its other spelling where Linux has the id taken for a CID of its own
+// (VMADDR_CID_HYPERVISOR, _LOCAL and _HOST in uapi/linux/vm_sockets.h).
+func CIDOf(id xen.DomID) uint32 {
+	if id < cidsOfLinux {
+		return cidOffset + uint32(id)
+	}
+	return uint32(id)
+}
+
 // domain returns the domain id that cid spells, if it spells one.
 func domain(cid uint32) (xen.DomID, bool) {
 	if cid >= cidOffset {

@@ -41,6 +41,10 @@ func (c *Conn) Peer() xen.DomID { return xen.DomID(c.remote.CID) }
 // an earlier or later link to the same domain has another one.
 func (c *Conn) Generation() uint64 { return c.ses.link.Generation() }
 
+// Privileged reports whether the other end's port is below 1024: there the kernel
+// of the other domain lets only its root speak.
+func (c *Conn) Privileged() bool { return c.remote.Port <= lastPrivileged }
+
 // LocalAddr returns this end's address, an Addr.
 func (c *Conn) LocalAddr() net.Addr { return c.local }
 

@@ -27,6 +27,8 @@ const (
 	RoleVariable = "XVSOCK_CONFORM_ROLE"
 	// PeerVariable holds the id of the guest that runs the agent.
 	PeerVariable = "XVSOCK_CONFORM_PEER"
+	// OCamlVariable is not empty where the host's xenstored is oxenstored.
+	OCamlVariable = "XVSOCK_CONFORM_OXENSTORED"
 )
 
 // Role is what a process of the test binary does instead of running tests.

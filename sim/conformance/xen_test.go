@@ -71,6 +71,7 @@ func TestXenstore(t *testing.T) {
 					return c
 				},
 				Domain: id, Base: base, Privileged: id == 0, Quotas: id != 0,
+				OCaml: os.Getenv(conformance.OCamlVariable) != "",
 			})
 		})
 	}

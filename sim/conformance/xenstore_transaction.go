@@ -92,6 +92,9 @@ func testTransactionConflict(st *storeTest) {
 		st.Fatalf("the transaction ran %d times, want 2", runs)
 	}
 	st.read(st.client, st.dir+"/b", "1")
+	if st.OCaml {
+		return // it lets one that is always disturbed through in the end
+	}
 
 	runs = 0
 	err := st.client.Transaction(st.ctx, func(tx *xenstore.Tx) error {
