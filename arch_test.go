@@ -17,8 +17,9 @@ import (
 var imports = map[string][]string{
 	".":                  {"bridge", "cli", "daemon", "evtchn", "grant", "init", "link", "services", "toolstack", "xenstore"},
 	"cli":                {"bridge", "daemon", "image", "link", "services", "services/discovery", "services/varlink", "sim", "toolstack", "xenstore"},
-	"init":               {},
-	"image":              {},
+	"init":               {"kmod"},
+	"image":              {"kmod"},
+	"kmod":               {},
 	"image/rig":          {"image", "image/rig/wire", "xen"},
 	"daemon":             {"bridge", "grant", "link", "manager", "services", "services/discovery", "services/echo", "services/varlink", "toolstack", "vsock", "xen"},
 	"manager":            {"link", "vsock", "xen", "xenbus", "xenstore"},

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"xvsock/kmod"
 )
 
 // The errors of Build, besides those of reading its inputs.
@@ -180,7 +182,7 @@ func addModules(a *Archive, o Options, report *Report) error {
 	}
 	report.Version = from.Version
 	for _, name := range wanted {
-		if name = canonical(name); from.Builtin(name) && !slices.Contains(report.Builtin, name) {
+		if name = kmod.Canonical(name); from.Builtin(name) && !slices.Contains(report.Builtin, name) {
 			report.Builtin = append(report.Builtin, name)
 		}
 	}

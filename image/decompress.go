@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+
+	"xvsock/kmod"
 )
 
 // maxModule bounds one module, decompressed. The largest of a distribution
@@ -24,7 +26,7 @@ var ErrNoDecompressor = errors.New("no program to decompress it")
 // it. xz and zstd are left to their own programs, which any machine with such
 // modules has or can have.
 func readModule(file string) ([]byte, error) {
-	_, form, _ := cutModuleSuffix(file)
+	_, form, _ := kmod.CutSuffix(file)
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, err

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"xvsock/kmod"
 )
 
 // maxModinfo bounds the .modinfo section that is looked at: the largest of
@@ -67,7 +69,7 @@ func parseModinfo(data []byte) (modinfo, error) {
 				if name == "" {
 					continue
 				}
-				if !isModuleName(name) {
+				if !kmod.IsName(name) {
 					return modinfo{}, fmt.Errorf("parse .modinfo: depends names %q, which is no module name", name)
 				}
 				m.depends = append(m.depends, name)
@@ -76,18 +78,3 @@ func parseModinfo(data []byte) (modinfo, error) {
 	}
 	return m, nil
 }
-
-// isModuleName reports whether s can be the name of a module.
-func isModuleName(s string) bool {
-	for _, c := range []byte(s) {
-		letter := c|0x20 >= 'a' && c|0x20 <= 'z'
-		if !letter && (c < '0' || c > '9') && c != '_' && c != '-' && c != '.' {
-			return false
-		}
-	}
-	return s != "" && !strings.HasPrefix(s, ".")
-}
-
-// canonical is the form in which module names are compared: file names use
-// hyphens and underscores at will, the kernel knows underscores only.
-func canonical(name string) string { return strings.ReplaceAll(name, "-", "_") }

@@ -9,6 +9,8 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+
+	"xvsock/kmod"
 )
 
 // The errors of finding modules.
@@ -40,9 +42,9 @@ type Modules struct {
 	// Version is the kernel release that the directory is named after.
 	Version string
 
-	files   map[string]string   // canonical name -> path relative to Dir
-	listed  map[string][]string // path -> dependencies; nil without modules.dep
-	builtin map[string]bool     // canonical names
+	files   map[string]string // canonical name -> path relative to Dir
+	listed  kmod.Deps         // nil without modules.dep
+	builtin map[string]bool   // canonical names
 
 	builtinIndex []byte // modules.builtin as it was read
 }
@@ -83,8 +85,10 @@ func (m *Modules) readBuiltin() error {
 		return err
 	}
 	m.builtinIndex = data
-	m.builtin, err = parseModulesBuiltin(bytes.NewReader(data))
-	return err
+	if m.builtin, err = kmod.ParseBuiltin(bytes.NewReader(data)); err != nil {
+		return fmt.Errorf("parse modules.builtin: %w", err)
+	}
+	return nil
 }
 
 func (m *Modules) readIndex() error {
@@ -97,8 +101,8 @@ func (m *Modules) readIndex() error {
 		return err
 	}
 	defer f.Close()
-	if m.listed, err = parseModulesDep(f); err != nil {
-		return err
+	if m.listed, err = kmod.ParseDeps(f); err != nil {
+		return fmt.Errorf("parse modules.dep: %w", err)
 	}
 	for file := range m.listed {
 		m.addFile(file)
@@ -122,28 +126,20 @@ func (m *Modules) walk() error {
 	})
 }
 
-// addFile notes a module's file. Of two with one name the one under updates/
-// wins, as with depmod's default search order, else the first by path.
+// addFile notes a module's file, of two with one name the one that depmod takes.
 func (m *Modules) addFile(file string) {
-	name := moduleNameOf(file)
+	name := kmod.NameOf(file)
 	if name == "" {
 		return
 	}
 	old, ok := m.files[name]
-	if !ok || rank(file) < rank(old) {
+	if !ok || kmod.Precedes(file, old) {
 		m.files[name] = file
 	}
 }
 
-func rank(file string) string {
-	if strings.HasPrefix(file, "updates/") {
-		return "0" + file
-	}
-	return "1" + file
-}
-
 // Builtin reports whether the kernel has the named module built in.
-func (m *Modules) Builtin(name string) bool { return m.builtin[canonical(name)] }
+func (m *Modules) Builtin(name string) bool { return m.builtin[kmod.Canonical(name)] }
 
 // Resolve gives the named modules and all that they need in an order in which
 // they can be loaded, each once. Names that the kernel has built in are left
@@ -151,7 +147,7 @@ func (m *Modules) Builtin(name string) bool { return m.builtin[canonical(name)] 
 func (m *Modules) Resolve(names []string) ([]Module, error) {
 	r := resolver{from: m, done: make(map[string]*Module)}
 	for _, name := range names {
-		if err := r.add(canonical(name), nil); err != nil {
+		if err := r.add(kmod.Canonical(name), nil); err != nil {
 			return nil, err
 		}
 	}
@@ -186,7 +182,7 @@ func (r *resolver) add(name string, needers []string) error {
 	}
 	needers = append(needers, name)
 	for _, need := range direct {
-		if err := r.add(canonical(need), needers); err != nil {
+		if err := r.add(kmod.Canonical(need), needers); err != nil {
 			return err
 		}
 	}
@@ -210,7 +206,7 @@ func (r *resolver) missing(name string, needers []string) error {
 func (r *resolver) transitive(direct []string) []string {
 	wanted := make(map[string]bool)
 	for _, need := range direct {
-		mod, ok := r.done[canonical(need)]
+		mod, ok := r.done[kmod.Canonical(need)]
 		if !ok {
 			continue // built in
 		}
@@ -252,13 +248,13 @@ func (m *Modules) read(name, file string) (Module, []string, error) {
 	}
 	var needs []string
 	for _, need := range m.listed[file] {
-		needs = append(needs, moduleNameOf(need))
+		needs = append(needs, kmod.NameOf(need))
 	}
 	return mod, needs, nil
 }
 
 // plainPath is file without its suffix of compression.
 func plainPath(file string) string {
-	name, _, _ := cutModuleSuffix(path.Base(file))
+	name, _, _ := kmod.CutSuffix(path.Base(file))
 	return path.Join(path.Dir(file), name+".ko")
 }

@@ -4,40 +4,9 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+
+	"xvsock/kmod"
 )
-
-func FuzzParseModulesDep(f *testing.F) {
-	f.Add("kernel/a.ko: kernel/b.ko kernel/c.ko.xz\nkernel/b.ko:\n# comment\n\n")
-	f.Add("../a.ko:\n")
-	f.Fuzz(func(t *testing.T, in string) {
-		deps, err := parseModulesDep(strings.NewReader(in))
-		if err != nil {
-			return
-		}
-		for module, needs := range deps {
-			for _, file := range append(needs, module) {
-				if moduleNameOf(file) == "" || strings.HasPrefix(file, "/") || strings.HasPrefix(file, "..") {
-					t.Errorf("%q was taken for a module's path", file)
-				}
-			}
-		}
-	})
-}
-
-func FuzzParseModulesBuiltin(f *testing.F) {
-	f.Add("kernel/a.ko\nkernel/b-c.ko\n")
-	f.Fuzz(func(t *testing.T, in string) {
-		builtin, err := parseModulesBuiltin(strings.NewReader(in))
-		if err != nil {
-			return
-		}
-		for name := range builtin {
-			if !isModuleName(name) || canonical(name) != name {
-				t.Errorf("%q was taken for a module's name", name)
-			}
-		}
-	})
-}
 
 func FuzzParseModinfo(f *testing.F) {
 	f.Add([]byte("license=GPL\x00depends=a,b-c\x00vermagic=6.1.0 SMP\x00name=x\x00"))
@@ -47,7 +16,7 @@ func FuzzParseModinfo(f *testing.F) {
 			return
 		}
 		for _, name := range info.depends {
-			if !isModuleName(name) {
+			if !kmod.IsName(name) {
 				t.Errorf("%q was taken for a module's name", name)
 			}
 		}

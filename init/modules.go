@@ -1,7 +1,6 @@
 package pid1
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"xvsock/kmod"
 )
 
 // Module is one driver that the domain needs.
@@ -62,23 +63,27 @@ func (m Modules) Load(ctx context.Context, table []Module) error {
 		return fmt.Errorf("kernel version: %w", err)
 	}
 	dir := m.path("/lib/modules/" + release)
-	var deps moduleDeps
+	var deps kmod.Deps
 	var noDeps error // why deps is nil
 	var missing []Module
 	for _, mod := range table {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if !m.present(mod, dir) {
+		there, err := m.present(mod, dir)
+		if err != nil {
+			return err
+		}
+		if !there {
 			if deps == nil && noDeps == nil {
 				deps, noDeps = readModuleDeps(dir)
 			}
-			file, ok := deps.find(mod.Name)
+			file, ok := deps.Find(mod.Name)
 			if !ok {
 				missing = append(missing, mod)
 				continue
 			}
-			if err := m.insert(mod, dir, deps.order(file)); err != nil {
+			if err := m.insert(mod, dir, deps.Order(file)); err != nil {
 				return err
 			}
 		}
@@ -94,13 +99,13 @@ func (m Modules) Load(ctx context.Context, table []Module) error {
 
 func (m Modules) path(p string) string { return filepath.Join("/", m.Root, p) }
 
-func readModuleDeps(dir string) (moduleDeps, error) {
+func readModuleDeps(dir string) (kmod.Deps, error) {
 	f, err := os.Open(filepath.Join(dir, "modules.dep"))
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	deps, err := parseModuleDeps(f)
+	deps, err := kmod.ParseDeps(f)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Name(), err)
 	}
@@ -108,11 +113,14 @@ func readModuleDeps(dir string) (moduleDeps, error) {
 }
 
 // present reports whether the driver is loaded or built in.
-func (m Modules) present(mod Module, dir string) bool {
+func (m Modules) present(mod Module, dir string) (bool, error) {
 	if mod.Device != "" {
-		return exists(m.path(mod.Device))
+		return exists(m.path(mod.Device)), nil
 	}
-	return exists(m.path("/sys/module/"+moduleName(mod.Name))) || builtIn(dir, mod.Name)
+	if exists(m.path("/sys/module/" + kmod.Canonical(mod.Name))) {
+		return true, nil
+	}
+	return builtIn(dir, mod.Name)
 }
 
 func exists(path string) bool {
@@ -121,19 +129,18 @@ func exists(path string) bool {
 }
 
 // builtIn looks in modules.builtin, as a driver without parameters has no
-// folder in /sys/module when it is built in.
-func builtIn(dir, name string) bool {
+// folder in /sys/module when it is built in. An image need not have the file.
+func builtIn(dir, name string) (bool, error) {
 	f, err := os.Open(filepath.Join(dir, "modules.builtin"))
 	if err != nil {
-		return false
+		return false, nil
 	}
 	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if moduleName(lines.Text()) == moduleName(name) {
-			return true
-		}
+	builtin, err := kmod.ParseBuiltin(f)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", f.Name(), err)
 	}
-	return false
+	return builtin[kmod.Canonical(name)], nil
 }
 
 // insert loads the files in order, the last of which is the driver's own, and
@@ -144,17 +151,16 @@ func (m Modules) insert(mod Module, dir string, files []string) error {
 		if i == len(files)-1 {
 			params = mod.params()
 		}
-		// A path in modules.dep is relative, or absolute where depmod was told so.
-		path := filepath.Join(dir, file)
-		if filepath.IsAbs(file) {
-			path = m.path(file)
-		}
-		err := m.Kernel.LoadModule(path, params)
+		err := m.Kernel.LoadModule(filepath.Join(dir, file), params)
 		if err != nil && !errors.Is(err, unix.EEXIST) {
-			return &Fault{"module " + moduleName(file), err, loadFix(err)}
+			return &Fault{"module " + kmod.NameOf(file), err, loadFix(err)}
 		}
 	}
-	if !m.present(mod, dir) {
+	there, err := m.present(mod, dir)
+	if err != nil {
+		return err
+	}
+	if !there {
 		return &Fault{"module " + mod.Name, fmt.Errorf("loaded, but there is no %s", mod.Device),
 			"see the kernel's messages above"}
 	}
@@ -191,7 +197,7 @@ func (mod Module) params() string {
 // and who needs it finds out where it matters.
 func (m Modules) raise(mod Module) error {
 	for name, least := range mod.Min {
-		path := m.path("/sys/module/" + moduleName(mod.Name) + "/parameters/" + name)
+		path := m.path("/sys/module/" + kmod.Canonical(mod.Name) + "/parameters/" + name)
 		text, err := os.ReadFile(path)
 		if err != nil {
 			continue

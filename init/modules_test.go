@@ -69,6 +69,8 @@ func TestWhatIsThereIsNotLoaded(t *testing.T) {
 	}{
 		{"a device node", pid1.Module{Name: "xen-evtchn", Device: "/dev/xen/evtchn"}, map[string]string{"dev/xen/evtchn": ""}},
 		{"a loaded module", pid1.Module{Name: "vhost-vsock"}, map[string]string{"sys/module/vhost_vsock/refcnt": "0"}},
+		{"a driver built in, spelt with a hyphen", pid1.Module{Name: "vhost-vsock"},
+			map[string]string{modulesDir + "modules.builtin": "kernel/drivers/vhost/vhost_vsock.ko\n"}},
 		{"a driver built in", pid1.Module{Name: "vhost_vsock"},
 			map[string]string{modulesDir + "modules.builtin": "kernel/a.ko\nkernel/drivers/vhost/vhost-vsock.ko\n"}},
 	} {
@@ -133,6 +135,15 @@ func TestABrokenModulesDepIsNamed(t *testing.T) {
 	write(t, root, map[string]string{modulesDir + "modules.dep": "a.ko:\nno colon here\n"})
 	err := pid1.Modules{Kernel: (&machine{}).kernel(), Root: root}.Load(t.Context(), pid1.Drivers(4096))
 	if got := text(err); !strings.Contains(got, `modules.dep: line 2 has no colon: "no colon here"`) {
+		t.Errorf("Load() = %q; want the line named", got)
+	}
+}
+
+func TestABrokenModulesBuiltinIsNamed(t *testing.T) {
+	root := t.TempDir()
+	write(t, root, map[string]string{modulesDir + "modules.builtin": "kernel/a.ko\n../b.ko\n"})
+	err := pid1.Modules{Kernel: (&machine{}).kernel(), Root: root}.Load(t.Context(), []pid1.Module{{Name: "b"}})
+	if got := text(err); !strings.Contains(got, `modules.builtin: line 2 has "../b.ko"`) {
 		t.Errorf("Load() = %q; want the line named", got)
 	}
 }

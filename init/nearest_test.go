@@ -1,0 +1,18 @@
+package pid1
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestNearest(t *testing.T) {
+	words := []string{"xvsock.mode", "xvsock.name", "warn"}
+	for _, tt := range []struct{ name, want string }{
+		{"xvsock.mod", "xvsock.mode"}, {"xvsock.naem", "xvsock.name"}, {"wran", ""}, {"wan", "warn"},
+		{"", ""}, {"other", ""}, {strings.Repeat("x", 1<<20), ""},
+	} {
+		if got := nearest(tt.name, words); got != tt.want {
+			t.Errorf("nearest(%.20q) = %q; want %q", tt.name, got, tt.want)
+		}
+	}
+}
