@@ -1,6 +1,11 @@
 package cli_test
 
 import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -92,6 +97,26 @@ func TestImageErrorsNameTheThing(t *testing.T) {
 			t.Errorf("%q ends with %d: %s", c.args, r.code, r.stderr)
 		}
 		oneLine(t, r)
+	}
+}
+
+func TestAnImageWithoutDriversSaysSo(t *testing.T) {
+	var program bytes.Buffer
+	header := elf.Header64{Type: uint16(elf.ET_EXEC), Machine: uint16(elf.EM_X86_64), Version: uint32(elf.EV_CURRENT), Ehsize: 64}
+	copy(header.Ident[:], elf.ELFMAG)
+	header.Ident[elf.EI_CLASS], header.Ident[elf.EI_DATA] = byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB)
+	header.Ident[elf.EI_VERSION] = byte(elf.EV_CURRENT)
+	if err := binary.Write(&program, binary.LittleEndian, header); err != nil {
+		t.Fatal(err)
+	}
+	init := filepath.Join(t.TempDir(), "init")
+	if err := os.WriteFile(init, program.Bytes(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r := run(t, "image", "build", "--program", init, "-o", init+".cpio.gz")
+	_, rest, _ := strings.Cut(r.stdout, "\n")
+	if want := "no drivers in it: for a kernel that has the Xen drivers built in (else use --modules)\n"; r.code != 0 || rest != want {
+		t.Errorf("%+v, want the second line %q", r, want)
 	}
 }
 

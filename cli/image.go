@@ -34,6 +34,9 @@ func (a *app) imageBuildCommand() *cobra.Command {
 			if r.Version != "" {
 				fmt.Fprintf(w, "modules for Linux %s:\n", r.Version)
 			}
+			if o.ModulesDir == "" {
+				fmt.Fprintln(w, "no drivers in it: for a kernel that has the Xen drivers built in (else use --modules)")
+			}
 			for _, m := range r.Modules {
 				fmt.Fprintf(w, "  %s\n", m)
 			}

@@ -16,8 +16,8 @@ func (a *app) servicesCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "services [DOMAIN]", Short: "List services: of the whole host, or as one domain answers", Args: cobra.MaximumNArgs(1),
 		Long: "Without DOMAIN, services asks the backend's directory, which knows what all domains\n" +
-			"have registered. With DOMAIN (name, uuid, id, @backend, self) it asks port 2 of\n" +
-			"that domain.",
+			"have registered. With DOMAIN it asks port 2 of that domain: an id, self or @backend.\n" +
+			"Names and uuids are known in the backend's domain only.",
 	}
 	output := outputFlag(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -64,7 +64,7 @@ func (a *app) resolveCommand() *cobra.Command {
 		Use: "resolve NAME", Short: "Find the service of a name", Args: cobra.ExactArgs(1),
 	}
 	output := outputFlag(c)
-	c.Flags().StringVar(&in.Domain, "domain", "", "the domain (as for services), where several have the service")
+	c.Flags().StringVar(&in.Domain, "domain", "", "whose service, where several have it: name, uuid, id, self or @backend, in every domain")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		in.Name = args[0]
 		var out daemon.ResolveReply

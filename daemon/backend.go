@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,7 +50,7 @@ type backend struct {
 func (b *backend) who(c *vsock.Conn) (services.Caller, bool) {
 	f, ok := b.manager.Identify(c.Peer())
 	switch {
-	case ok && f.Generation == c.Generation():
+	case ok && f.Serial == c.LinkSerial():
 		return frontendCaller(f), true
 	case c.Peer() == b.cfg.Domain.ID:
 		return b.self(), true
@@ -60,7 +61,7 @@ func (b *backend) who(c *vsock.Conn) (services.Caller, bool) {
 // frontendCaller is a frontend in the host's directory.
 func frontendCaller(f manager.Identity) services.Caller {
 	return services.Caller{
-		Domain: uint16(f.Domain), CID: vsock.CIDOf(f.Domain), Generation: f.Generation, Name: f.Name, UUID: f.UUID,
+		Domain: uint16(f.Domain), CID: vsock.CIDOf(f.Domain), Generation: f.Serial, Name: f.Name, UUID: f.UUID,
 	}
 }
 
@@ -84,7 +85,7 @@ func (b *backend) up(who manager.Identity, _ *link.Link) {
 
 // down takes out what was registered over a link.
 func (b *backend) down(who manager.Identity, l *link.Link) {
-	b.host.Drop(uint16(who.Domain), l.Generation())
+	b.host.Drop(uint16(who.Domain), l.Serial())
 }
 
 // mirror keeps the backend's own services in the host's directory.
@@ -149,11 +150,12 @@ func (b *backend) target(spec string) (target, error) {
 	return target{cid: uint32(d.ID), owner: &services.Caller{CID: vsock.CIDOf(d.ID), Name: d.Name, UUID: d.UUID}}, nil
 }
 
-// directoryName is what the host's directory calls a domain.
-func (b *backend) directoryName(spec string) (string, error) {
+// resolve asks the directory by the uuid, where there is one, for names may be
+// those of several domains.
+func (b *backend) resolve(ctx context.Context, directory *discovery.Client, name, spec string) (discovery.Record, error) {
 	d, err := b.find(spec)
-	if d.UUID != "" {
-		return d.UUID, err
+	if err != nil {
+		return discovery.Record{}, err
 	}
-	return d.Name, err
+	return directory.Resolve(ctx, name, cmp.Or(d.UUID, d.Name))
 }

@@ -34,8 +34,8 @@ type target struct {
 type names interface {
 	// target is whom to ask.
 	target(spec string) (target, error)
-	// directoryName is by what the backend's directory knows it.
-	directoryName(spec string) (string, error)
+	// resolve finds a service of that domain in the backend's directory.
+	resolve(ctx context.Context, directory *discovery.Client, name, spec string) (discovery.Record, error)
 }
 
 // control returns the handler of the control socket. m is nil for a frontend.
@@ -114,16 +114,13 @@ func (c *control) resolve(ctx context.Context, call *varlink.Call) (any, error) 
 	if err := call.Decode(&args); err != nil {
 		return nil, err
 	}
-	domain := args.Domain
-	if domain != "" {
-		var err error
-		if domain, err = c.names.directoryName(domain); err != nil {
-			return nil, err
-		}
-	}
 	var reply ResolveReply
 	err := c.ask(ctx, "", func(ctx context.Context, client *discovery.Client) (err error) {
-		reply.Service, err = client.Resolve(ctx, args.Name, domain)
+		if args.Domain == "" {
+			reply.Service, err = client.Resolve(ctx, args.Name, "")
+		} else {
+			reply.Service, err = c.names.resolve(ctx, client, args.Name, args.Domain)
+		}
 		return err
 	})
 	return reply, err

@@ -118,9 +118,13 @@ func (d *daemon) run(ctx context.Context, dir discovery.Directory, identify serv
 	}
 	told := ctx
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return sup.Serve(ctx) })
-	// The links outlive the connections, which end in order: the other sides are
-	// to hear why.
+	stopped := make(chan struct{})
+	group.Go(func() error {
+		defer close(stopped)
+		return sup.Serve(ctx)
+	})
+	// At the end the services stop first, then the connections, and then the links:
+	// what was written last is to be read, and the other sides are to hear why.
 	linked, unlink := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error { return links(linked) })
 	if l := d.cfg.Control; l != nil {
@@ -128,6 +132,7 @@ func (d *daemon) run(ctx context.Context, dir discovery.Directory, identify serv
 	}
 	group.Go(func() error {
 		<-ctx.Done()
+		<-stopped
 		defer unlink()
 		return d.stack.Close()
 	})

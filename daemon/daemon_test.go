@@ -1,10 +1,16 @@
 package daemon_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -13,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"xvsock/daemon"
+	"xvsock/grant"
 	"xvsock/services"
 	"xvsock/services/discovery"
 	"xvsock/services/varlink"
@@ -96,6 +103,9 @@ func TestResolveTakesWhateverNamesADomain(t *testing.T) {
 			{b, "echo", "web", "web"}, {b, "echo", "1", "web"}, {b, "echo", web.dom.UUID(), "web"}, {b, "echo", "self", "Domain-0"},
 			{b, "echo", "", "Ambiguous"}, {b, "echo", "nobody", "UnknownDomain"}, {b, "ssh", "web", "ServiceNotFound"},
 			{web, "echo", "db", "db"}, {web, "echo", "nobody", "ServiceNotFound"}, {web, "ssh", "", "ServiceNotFound"},
+			{web, "echo", "self", "web"}, {web, "echo", "1", "web"}, {web, "echo", "2", "db"}, {web, "echo", web.dom.UUID(), "web"},
+			{web, "echo", "0", "Domain-0"}, {web, "echo", "@backend", "Domain-0"}, {b, "echo", "@backend", "Domain-0"},
+			{web, "echo", "77", "ServiceNotFound"}, {web, "ssh", "self", "ServiceNotFound"}, {web, "", "self", "InvalidParameter"},
 		} {
 			var out daemon.ResolveReply
 			err := c.at.control.call(t.Context(), daemon.MethodResolve, daemon.ResolveArgs{Name: c.name, Domain: c.domain}, &out)
@@ -220,6 +230,93 @@ func TestEverythingComesBackAfterTheBackendWasKilled(t *testing.T) {
 	})
 }
 
+// parting is a service that speaks when it is told to stop.
+type parting struct{ words string }
+
+func (p parting) Serve(ctx context.Context, l net.Listener) error {
+	defer l.Close()
+	c, err := l.Accept()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	<-ctx.Done()
+	time.Sleep(time.Second) // a service may take a while to stop
+	_, err = c.Write([]byte(p.words))
+	return err
+}
+
+// What a service writes while the daemon stops in order is still read: services
+// stop first, then connections, then links.
+func TestLastWordsAreHeard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		const words = "the last words"
+		b := start(t, h.Domain(0), daemon.Backend, func(c *daemon.Config) {
+			c.Services = []daemon.Offer{{
+				Info: services.Info{Name: "parting", Port: 700},
+				New:  func(services.Identify, *slog.Logger) services.Service { return parting{words} },
+			}}
+		})
+		p := startPeer(t, h.create("listener"))
+		<-p.links
+		time.Sleep(time.Second)
+		c, err := p.stack.Dial(t.Context(), vsock.Addr{CID: vsock.CIDBackend, Port: 700})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		synctest.Wait()
+		var end sync.WaitGroup
+		end.Go(func() { b.stop() })
+		got, err := io.ReadAll(c)
+		if string(got) != words {
+			t.Errorf("read %q, %v; want %q", got, err, words)
+		}
+		end.Wait()
+	})
+}
+
+// limited is a grant device whose limit stays where it is.
+type limited struct {
+	grant.Device
+	pages int
+	asked int
+}
+
+func (l *limited) RaiseLimit(pages int) (int, error) {
+	l.asked = pages
+	return l.pages, fs.ErrPermission
+}
+
+func TestADaemonSaysHowManyLinksFitWhenTheLimitStays(t *testing.T) {
+	for name, c := range map[string]struct {
+		run  run
+		want string
+	}{
+		"a backend grants one page a link":  {daemon.Backend, "links_that_fit=1024"},
+		"a frontend grants both rings also": {daemon.Frontend, "links_that_fit=31"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHost(t)
+				var log bytes.Buffer
+				device := &limited{pages: 1024}
+				n := start(t, h.Domain(0), c.run, func(cfg *daemon.Config) {
+					device.Device = cfg.Domain.Grants
+					cfg.Domain.Grants = device
+					cfg.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+				})
+				synctest.Wait()
+				n.stop()
+				if device.asked != grant.TableEntries || !strings.Contains(log.String(), c.want) {
+					t.Errorf("asked for %d pages and said %q", device.asked, log.String())
+				}
+			})
+		})
+	}
+}
+
 func TestADestroyedDomainLeavesTheDirectory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t)
@@ -252,6 +349,12 @@ func TestTheBackendsDomainCanBeItsOwnFrontend(t *testing.T) {
 		}
 		if err := f.ping("@backend", 1<<16); err != nil {
 			t.Error(err)
+		}
+		for _, spec := range []string{"self", "0", "@backend"} {
+			err := f.control.call(t.Context(), daemon.MethodResolve, daemon.ResolveArgs{Name: "echo", Domain: spec}, nil)
+			if code(err) != "AmbiguousDomain" {
+				t.Errorf("echo of %s, which are two, gives %v", spec, err)
+			}
 		}
 	})
 }

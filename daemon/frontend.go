@@ -3,11 +3,13 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"xvsock/link"
 	"xvsock/manager"
 	"xvsock/services"
 	"xvsock/services/discovery"
+	"xvsock/services/varlink"
 	"xvsock/toolstack"
 	"xvsock/vsock"
 	"xvsock/xen"
@@ -91,9 +93,46 @@ func (f *frontend) target(spec string) (target, error) {
 		toolstack.ErrNoDomain, spec))
 }
 
-// directoryName is what the host's directory calls a domain: there, names are
-// known.
-func (f *frontend) directoryName(spec string) (string, error) { return spec, nil }
+// resolve asks the directory by name or uuid, for there they are known. What
+// this domain knows besides, the directory tells by the CID.
+func (f *frontend) resolve(ctx context.Context, directory *discovery.Client, name, spec string) (discovery.Record, error) {
+	cid, ok := f.cid(spec)
+	if !ok {
+		return directory.Resolve(ctx, name, spec)
+	}
+	if err := services.CheckName(name); err != nil {
+		return discovery.Record{}, varlink.Invalid("name")
+	}
+	all, _, err := directory.List(ctx, discovery.Filter{Name: name})
+	if err != nil {
+		return discovery.Record{}, err
+	}
+	found := slices.DeleteFunc(all, func(r discovery.Record) bool { return r.Name != name || r.CID != cid })
+	switch len(found) {
+	case 0:
+		return discovery.Record{}, discovery.ErrServiceNotFound
+	case 1:
+		return found[0], nil
+	}
+	return discovery.Record{}, message(ErrAmbiguousDomain, fmt.Errorf(
+		"%.64q is the backend's domain and a frontend of its own, and both have that service", spec))
+}
+
+// cid is the CID of a domain that is named by id, self or @backend.
+func (f *frontend) cid(spec string) (cid uint32, ok bool) {
+	if spec == "self" {
+		return vsock.CIDOf(f.cfg.Domain.ID), true
+	}
+	if id, err := xen.ParseDomID(spec); err == nil {
+		return vsock.CIDOf(id), true
+	}
+	for _, p := range f.stack.Peers() {
+		if spec == "@backend" && p.Backend {
+			return vsock.CIDOf(p.Domain), true
+		}
+	}
+	return 0, false
+}
 
 // isBackend reports whether id is the domain at the other end of the front link.
 func (f *frontend) isBackend(id xen.DomID) bool {

@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
+
+	"xvsock/xen"
 )
 
 // refused fails the test unless every use of c is refused with want, without a
@@ -71,7 +73,7 @@ func TestCloseReportsWhatTheDeviceSays(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d.fails["close"], d.fails["notify"] = syscall.EIO, syscall.ENOTCONN
+		d.set(func() { d.fails["close"], d.fails["notify"] = syscall.EIO, syscall.ENOTCONN })
 		if err := k.Close(); !errors.Is(err, syscall.EIO) || !errors.Is(err, syscall.ENOTCONN) {
 			t.Errorf("error is %v", err)
 		}
@@ -147,6 +149,48 @@ func TestAReadThatFailsIsToldToEveryChannel(t *testing.T) {
 			t.Errorf("Close: %v", err)
 		}
 		refused(t, d, b, os.ErrClosed)
+	})
+}
+
+func TestAnEventOfTheReadersOwnPortsDoesNotKeepCloseWaiting(t *testing.T) {
+	for name, port := range map[string]func(k *Kernel) xen.Port{
+		"stop": func(k *Kernel) xen.Port { return k.stop },
+		"wake": func(k *Kernel) xen.Port { return k.wake },
+	} {
+		t.Run(name, func(t *testing.T) {
+			with(t, func(t *testing.T, d *fakeDevice, k *Kernel) {
+				c := must(t)(k.Unbound(3))
+				for range 3 {
+					d.event(port(k))
+					synctest.Wait()
+				}
+				if d.unmasks != 3 || !d.ports[port(k)].enabled {
+					t.Errorf("%d writes after 3 events, enabled=%v", d.unmasks, d.ports[port(k)].enabled)
+				}
+				if got(c) {
+					t.Error("a channel got the event")
+				}
+				if err := k.Close(); err != nil || !d.closed {
+					t.Errorf("Close: %v", err)
+				}
+				if d.unmasks != 3 {
+					t.Error("the event of the end was written back")
+				}
+			})
+		})
+	}
+}
+
+func TestAPortOfTheReaderThatCannotBeWrittenBackIsAFailureOfTheDevice(t *testing.T) {
+	with(t, func(t *testing.T, d *fakeDevice, k *Kernel) {
+		c := must(t)(k.Unbound(3))
+		d.set(func() { d.fails["unmask"] = syscall.ENOMEM })
+		d.event(k.stop)
+		<-k.ended
+		if !got(c) {
+			t.Error("who waits for the channel is not woken")
+		}
+		refused(t, d, c, syscall.ENOMEM)
 	})
 }
 

@@ -268,6 +268,8 @@ func with(t *testing.T, test func(t *testing.T, d *fakeDevice, k *Kernel)) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait()
+		d.unmasks = 0 // that of the event which binding wake to stop leaves
 		test(t, d, k)
 		if err := k.Close(); err != nil {
 			t.Errorf("Close: %v", err)

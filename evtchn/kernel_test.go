@@ -292,8 +292,8 @@ func TestNothingOfAMessageAllocates(t *testing.T) {
 	var queue [1]uint32
 	if n := testing.AllocsPerRun(100, func() {
 		queue[0] = uint32(c.Port())
-		if !k.deliver(queue[:]) {
-			t.Fatal("not open")
+		if more, err := k.deliver(queue[:]); !more || err != nil {
+			t.Fatal("not open", err)
 		}
 		<-c.Event()
 		if c.Notify() != nil || c.Unmask() != nil {

@@ -25,7 +25,11 @@ func (k *Kernel) read() {
 			k.fail(fmt.Errorf("read events: %w", err))
 			return
 		}
-		if !k.deliver(ports[:n]) {
+		more, err := k.deliver(ports[:n])
+		if err != nil {
+			k.fail(err)
+		}
+		if err != nil || !more {
 			return
 		}
 	}
@@ -33,23 +37,31 @@ func (k *Kernel) read() {
 
 // deliver hands each event to the channel that has the port now, and reports
 // whether there is more to read. Ports of nobody are those of channels that were
-// closed meanwhile, and our own two.
-func (k *Kernel) deliver(ports []uint32) bool {
+// closed meanwhile, and our own two. While the Kernel is open an event of those
+// means nothing, but they are written back: a port that stays masked would not
+// deliver the one that ends the reader.
+func (k *Kernel) deliver(ports []uint32) (more bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.cause != nil {
-		return false
+		return false, nil
 	}
-	for _, port := range ports {
-		if c := k.channels[xen.Port(port)]; c != nil {
+	for _, p := range ports {
+		port := xen.Port(p)
+		if c := k.channels[port]; c != nil {
 			c.raise()
 		}
+		if port == k.stop || port == k.wake {
+			if err := k.device.unmask(port); err != nil {
+				return false, fmt.Errorf("unmask the reader's port %d: %w", port, err)
+			}
+		}
 	}
-	return true
+	return true, nil
 }
 
-// fail ends the use of the device because it cannot be read. The channels stay
-// bound until they are closed.
+// fail ends the use of the device because events cannot be read any more. The
+// channels stay bound until they are closed.
 func (k *Kernel) fail(err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -103,6 +103,10 @@ func (b *Back) readOffer(ctx context.Context, dev *xenbus.Device) (*taken, error
 		return nil, lie(b.front, "it names rings of %d and %d bytes: they must be there and equal",
 			in.static.TxSize, in.static.RxSize)
 	}
+	if in.static.TxSize > b.opt.RingSize {
+		// It decides how much memory this side spends on mirrors (rule R7).
+		return nil, lie(b.front, "it names rings of %d bytes: this backend allows %d", in.static.TxSize, b.opt.RingSize)
+	}
 	in.peer.rx, in.peer.tx = in.static.TxRefs, in.static.RxRefs
 	return in, nil
 }
@@ -157,5 +161,5 @@ func (b *Back) accept(ctx context.Context, dev *xenbus.Device, in *taken) (_ *Li
 	if err := errors.Join(to.Notify(), from.Notify()); err != nil {
 		return nil, err
 	}
-	return l.start(), nil
+	return l.start(b.opt.Ledger), nil
 }

@@ -110,10 +110,20 @@ func (f *Front) form(ctx context.Context, dev *xenbus.Device) (*Link, error) {
 	defer cancel()
 	l, err := f.connect(ctx, dev, o)
 	if err != nil {
+		withdraw(ctx, dev)
 		f.opt.Ledger.Charge(dev.Peer(), o.count())
 		return nil, errors.Join(err, o.release())
 	}
 	return l, nil
+}
+
+// withdraw takes back in xenstore what was offered there, before it is revoked: a
+// backend that starts now must not take an offer that does not stand, or find
+// another page under its reference.
+func withdraw(ctx context.Context, dev *xenbus.Device) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	dev.Switch(ctx, xenbus.Initialising) // fails only if the nodes or xenstore are gone
 }
 
 // offer is what a frontend grants and allocates for its backend.
@@ -228,7 +238,7 @@ func (f *Front) connect(ctx context.Context, dev *xenbus.Device, o *offer) (*Lin
 		peer: dev.Peer(), generation: o.generation, size: f.opt.RingSize, poll: f.opt.Poll,
 		end: end, tx: o.fromEvents, rx: o.toEvents, pages: o.pages(),
 	}
-	return l.start(), nil
+	return l.start(f.opt.Ledger), nil
 }
 
 // backendPages reads where the backend's header is and checks that it belongs to

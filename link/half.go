@@ -30,7 +30,7 @@ const closeTimeout = 2 * time.Second
 type Options struct {
 	// RingSize is the size of each ring in bytes, a power of two from
 	// ring.MinSize to ring.MaxSize; 0 is DefaultRingSize. On a front link the
-	// frontend decides.
+	// frontend decides, and this is the most that a backend allows.
 	RingSize int
 	// Poll is how long a side looks at the rings before it sleeps; 0: not at
 	// all.
@@ -82,7 +82,7 @@ func (h *half) serve(ctx context.Context, use Use) error {
 		}
 		wait := p.next(err, lived)
 		h.opt.Log.Info("link is down", "domain", h.dev.Peer(), "reason", err, "again_in", wait)
-		if err := pause(ctx, wait); err != nil {
+		if err := h.dev.Pause(ctx, wait); err != nil {
 			h.leave()
 			return err
 		}
@@ -102,7 +102,7 @@ func (h *half) once(ctx context.Context, use Use) (lived time.Duration, err erro
 	if err != nil {
 		return 0, err
 	}
-	if err := pause(ctx, wait); err != nil {
+	if err := h.dev.Pause(ctx, wait); err != nil {
 		return 0, err
 	}
 	l, err := h.form(ctx)

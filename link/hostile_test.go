@@ -12,6 +12,7 @@ import (
 	"xvsock/link"
 	"xvsock/ring"
 	"xvsock/sim"
+	"xvsock/toolstack"
 	"xvsock/xen"
 	"xvsock/xenbus"
 	"xvsock/xenstore"
@@ -428,6 +429,120 @@ func TestFrontendWithNonsenseForABackendWaits(t *testing.T) {
 		guestWrites(t, guest.Process(), xenbus.Node{Name: "backend-id", Value: "0"})
 		b := backend(t, dom0, guest, link.Options{})
 		exchange(t, f.link(), b.link())
+		f.stop()
+		b.stop()
+	})
+}
+
+// A frontend cannot have the backend spend more memory on it than the backend
+// allows.
+func TestRingsBeyondTheBackendsBoundAreRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, dom0, guest := host(t)
+		f := frontend(t, guest, link.Options{RingSize: 2 * link.DefaultRingSize})
+		b := backend(t, dom0, guest, link.Options{})
+		time.Sleep(time.Minute)
+		if len(b.links) != 0 || len(f.links) != 0 {
+			t.Error("a link formed")
+		}
+		f.kill()
+		f = frontend(t, guest, link.Options{RingSize: link.DefaultRingSize / 4})
+		exchange(t, f.link(), b.link())
+		f.stop()
+		b.stop()
+	})
+}
+
+// An offer that nobody took stands no longer in xenstore once it is revoked.
+func TestAnOfferIsWithdrawnBeforeItIsRevoked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, _, guest := host(t)
+		store := h.Toolstack()
+		defer store.Close()
+		back := xenbus.BackPath(0, guest.ID())
+		if err := errors.Join(store.Write(t.Context(), back+"/versions", "1"), store.Write(t.Context(), back+"/state", "2")); err != nil {
+			t.Fatal(err)
+		}
+		state := make(chan string, 1)
+		h.Hook(func(c *sim.Call) error {
+			if c.Op == sim.OpRevoke && len(state) == 0 {
+				v, _ := store.Read(t.Context(), xenbus.FrontPath(guest.ID())+"/state")
+				state <- v
+			}
+			return nil
+		})
+		f := frontend(t, guest, link.Options{})
+		if got := <-state; got != "1" {
+			t.Errorf("at the revocation the frontend's state is %s, want 1", got)
+		}
+		h.Hook(nil)
+		f.stop()
+	})
+}
+
+// A backend that lied is left for 30 s, but not its frontend's toolstack: a move
+// in that time takes effect at once.
+func TestAMoveEndsThePauseAfterALie(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, _, guest := host(t)
+		other := h.Create(sim.DomainConfig{Name: "other"})
+		store := h.Toolstack()
+		defer store.Close()
+		back := xenbus.BackPath(0, guest.ID())
+		f := frontend(t, guest, link.Options{})
+		for _, n := range []xenbus.Node{{Name: "versions", Value: "1"}, {Name: "state", Value: "2"},
+			{Name: "header-ref", Value: "nonsense"}, {Name: "state", Value: "4"}} {
+			if err := store.Write(t.Context(), back+"/"+n.Name, n.Value); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		time.Sleep(time.Second) // in the pause
+		front := toolstack.Domain{ID: guest.ID(), Name: guest.Name(), UUID: guest.UUID()}
+		if err := toolstack.Attach(t.Context(), store, front, toolstack.Domain{ID: other.ID(), Name: other.Name()}, nil); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		b := backend(t, other, guest, link.Options{})
+		exchange(t, f.link(), b.link())
+		if took := time.Since(begin); took > 5*time.Second {
+			t.Errorf("the link to the new backend formed after %v", took)
+		}
+		f.stop()
+		b.stop()
+	})
+}
+
+// A position that stays half stored for ever does not keep a polling side awake
+// for ever, nor asleep: it ends the link.
+func TestAPositionThatNeverSettlesBreaksTheLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, dom0, guest := host(t)
+		f, b := frontend(t, guest, link.Options{}), backend(t, dom0, guest, link.Options{Poll: time.Millisecond})
+		fl, bl := f.link(), b.link()
+		exchange(t, fl, bl)
+		store := h.Toolstack()
+		defer store.Close()
+		ref, err := store.ReadUint(t.Context(), xenbus.FrontPath(guest.ID())+"/header-ref", 1<<32-1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sim.Poke(guest.Page(grant.Ref(ref)), func(page []byte) { page[ring.MovingOffset+16] ^= 1 })
+		// The clock of the bubble moves only while all sleep, which polling does
+		// not: every copy takes a little.
+		h.Hook(func(c *sim.Call) error {
+			if c.Op == sim.OpCopy {
+				time.Sleep(100 * time.Microsecond)
+			}
+			return nil
+		})
+		for err = nil; err == nil; {
+			err = bl.Wait(time.Second)
+		}
+		if link.CauseOf(err) != link.Broken {
+			t.Errorf("Wait returned %v, want broken", err)
+		}
+		h.Hook(nil)
 		f.stop()
 		b.stop()
 	})

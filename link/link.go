@@ -38,8 +38,9 @@ type Domain struct {
 // which of them may be called at once.
 type Link struct {
 	peer       xen.DomID
-	generation uint64
-	size       int // of the smaller ring, bytes
+	generation uint64 // the frontend's word
+	serial     uint64 // ours
+	size       int    // of the smaller ring, bytes
 	formed     time.Time
 	poll       time.Duration
 
@@ -62,7 +63,8 @@ type Link struct {
 }
 
 // start fills in what every link needs once its rings and channels stand.
-func (l *Link) start() *Link {
+func (l *Link) start(g *Ledger) *Link {
+	l.serial = g.serial()
 	l.formed = time.Now()
 	l.wake = make(chan struct{}, 1)
 	l.done = make(chan struct{})
@@ -74,8 +76,12 @@ func (l *Link) start() *Link {
 // Peer is the domain at the other end.
 func (l *Link) Peer() xen.DomID { return l.peer }
 
-// Generation is the random number that tells this link from earlier and later
-// ones between the same two domains.
+// Serial names this link among all that this process makes. Unlike the generation
+// it is nobody else's word.
+func (l *Link) Serial() uint64 { return l.serial }
+
+// Generation is the random number by which the frontend tells this link from
+// earlier and later ones between the same two domains.
 func (l *Link) Generation() uint64 { return l.generation }
 
 // Pages is the number of pages that this side has granted for the link.

@@ -46,7 +46,7 @@ func loopEnd(opt Options, self xen.DomID, generation uint64, own, peer, tx, rx [
 		peer: self, generation: generation, size: opt.RingSize,
 		end: end, tx: txPort, rx: rxPort,
 	}
-	return l.start(), nil
+	return l.start(opt.Ledger), nil
 }
 
 // loopPort is an event channel within the process.

@@ -1,9 +1,6 @@
 package link
 
-import (
-	"context"
-	"time"
-)
+import "time"
 
 // How long to wait before a link is made again.
 const (
@@ -29,16 +26,4 @@ func (p *pace) next(err error, lived time.Duration) time.Duration {
 		p.backoff = min(2*p.backoff, maxBackoff)
 	}
 	return p.backoff
-}
-
-// pause waits for d, or until ctx ends.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

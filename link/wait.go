@@ -1,6 +1,10 @@
 package link
 
-import "time"
+import (
+	"time"
+
+	"xvsock/ring"
+)
 
 // Wait returns nil when there may be something new to read or room to write,
 // when Wake was called, or after d (0: no limit); or why the link has ended. In
@@ -50,7 +54,7 @@ func (l *Link) pollRings() (news bool, err error) {
 	}
 	l.end.Awake(false)
 	if !news && err == nil {
-		news, err = l.look()
+		news, err = l.settle()
 	}
 	if err != nil {
 		return false, l.fail(err)
@@ -59,12 +63,31 @@ func (l *Link) pollRings() (news bool, err error) {
 }
 
 // look fetches once, and tells the other side at once if that found it waiting for
-// room which is there (wake-up rule W2).
+// room which is there (wake-up rule W2). A position caught half stored is no news
+// to wake anybody for.
 func (l *Link) look() (news bool, err error) {
 	if news, err = l.end.Fetch(); err != nil {
 		return false, err
 	}
-	return news, l.end.Flush()
+	return news && !l.end.Unsettled(), l.end.Flush()
+}
+
+// settleTries is how often settle looks, with pauses from 1 ms that double up to
+// 64 ms, a third of a second in all: for an honest side that was stopped between
+// two stores.
+const settleTries = 10
+
+// settle is the fetch before sleep. It must not leave a position half stored: if
+// the other side saw us awake before it was done, no event follows. One that never
+// settles is a lie, and would otherwise keep this side from sleeping for ever.
+func (l *Link) settle() (news bool, err error) {
+	for try := range settleTries {
+		if news, err = l.look(); news || err != nil || !l.end.Unsettled() {
+			return news, err
+		}
+		time.Sleep(time.Millisecond << min(try, 6))
+	}
+	return false, &ring.LieError{Word: "position", Why: "stays half stored"}
 }
 
 // woken reports whether Wake was called or the link has ended.

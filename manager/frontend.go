@@ -55,7 +55,7 @@ func (f *frontend) run(ctx context.Context) {
 
 // use runs the connections of the front link while it is up.
 func (f *frontend) use(_ context.Context, l *link.Link) error {
-	who := f.setLink(l, l.Generation())
+	who := f.setLink(l, l.Serial())
 	f.m.cfg.Up(who, l)
 	err := f.m.cfg.Stack.Serve(l, false)
 	f.setLink(nil, 0)
@@ -65,10 +65,10 @@ func (f *frontend) use(_ context.Context, l *link.Link) error {
 
 // setLink notes which link the frontend has, and returns who the frontend is.
 // The connection to port 1 belongs to the link before.
-func (f *frontend) setLink(l *link.Link, generation uint64) Identity {
+func (f *frontend) setLink(l *link.Link, serial uint64) Identity {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
-	f.link, f.port1, f.who.Generation = l, nil, generation
+	f.link, f.port1, f.who.Serial = l, nil, serial
 	return f.who
 }
 

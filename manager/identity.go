@@ -18,7 +18,7 @@ type Identity struct {
 	Name       string // not unique
 	UUID       string
 	Attachment string // of this attach: another one after every attach
-	Generation uint64 // of the front link that is up, else 0
+	Serial     uint64 // of the front link that is up, else 0
 }
 
 // Frontend describes one frontend for status.

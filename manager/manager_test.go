@@ -59,7 +59,7 @@ func TestFrontendsComeAndGo(t *testing.T) {
 				r.frontend(late, nil)
 				r.await("early:true late:true", 5*time.Second)
 				who, ok := r.manager.Identify(late.ID())
-				if !ok || who.Name != "late" || who.UUID != late.UUID() || len(who.Attachment) != 32 || who.Generation == 0 {
+				if !ok || who.Name != "late" || who.UUID != late.UUID() || len(who.Attachment) != 32 || who.Serial == 0 {
 					t.Errorf("identity is %+v, %v", who, ok)
 				}
 				if err := toolstack.Detach(t.Context(), r.tools, toolstack.Domain{ID: early.ID()}); err != nil {
@@ -92,7 +92,7 @@ func TestAttachingAgainRenewsTheIdentity(t *testing.T) {
 		r.attach(dom, "web")
 		time.Sleep(time.Second)
 		after, _ := r.manager.Identify(dom.ID())
-		if after.Attachment == before.Attachment || after.Generation != before.Generation || first.Err() != nil {
+		if after.Attachment == before.Attachment || after.Serial != before.Serial || first.Err() != nil {
 			t.Errorf("identity was %+v, is %+v; link: %v", before, after, first.Err())
 		}
 		r.attach(dom, "renamed")

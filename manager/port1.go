@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"syscall"
 	"time"
 
@@ -32,10 +33,14 @@ func (m *Manager) acceptPort1(ctx context.Context, l *vsock.Listener) {
 		conn := c.(*vsock.Conn)
 		front, err := m.hold(conn)
 		if err != nil {
-			m.log.Warn("port 1", "domain", conn.Peer(), "error", err)
-			if front != nil {
+			// One line for the connection that breaks the link; those queued behind
+			// it could fill the log (rule R5).
+			level := slog.LevelDebug
+			if front != nil && front.Err() == nil {
+				level = slog.LevelWarn
 				front.End(link.Broken, err)
 			}
+			m.log.Log(ctx, level, "port 1", "domain", conn.Peer(), "error", err)
 			conn.Close()
 			continue
 		}
@@ -50,7 +55,7 @@ func (m *Manager) hold(c *vsock.Conn) (*link.Link, error) {
 	defer m.mu.Unlock()
 	f := m.frontends[c.Peer()]
 	switch {
-	case f == nil || f.link == nil || f.link.Generation() != c.Generation():
+	case f == nil || f.link == nil || f.link.Serial() != c.LinkSerial():
 		return nil, errNotFront
 	case !c.Privileged():
 		// Any program of the domain may have sent it: it costs the link nothing.

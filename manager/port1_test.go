@@ -41,6 +41,23 @@ func TestPort1DecidesAboutTheFrontLink(t *testing.T) {
 				<-ctx.Done()
 			}, ended: true, again: 30 * time.Second,
 		},
+		"connections of any program's": {
+			meet: func(t *testing.T, ctx context.Context, s *vsock.Stack) {
+				dial(t, ctx, s)
+				for range 100 {
+					c, err := s.Dial(ctx, port1)
+					if err != nil {
+						t.Errorf("dial port 1: %v", err)
+						return
+					}
+					if _, err := c.Read(make([]byte, 1)); err == nil {
+						t.Error("port 1 speaks to a port above 1023")
+					}
+					c.Close()
+				}
+				<-ctx.Done()
+			},
+		},
 		"a connection that ends": {
 			meet:  func(t *testing.T, ctx context.Context, s *vsock.Stack) { dial(t, ctx, s).Close(); <-ctx.Done() },
 			ended: true,

@@ -120,7 +120,7 @@ func (m *Manager) admit(ctx context.Context, who Identity) {
 // otherwise now: whoever saw it come under the old name shall see it go.
 func (f *frontend) update(who Identity) {
 	renamed := who.Name != f.who.Name || who.UUID != f.who.UUID
-	who.Generation = f.who.Generation
+	who.Serial = f.who.Serial
 	f.who = who
 	if renamed && f.link != nil {
 		f.link.End(link.Lost, errRenamed)

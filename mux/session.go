@@ -240,12 +240,14 @@ func (s *Session) CloseIdle() bool {
 // locked runs f under Session.mu and sends what that made sendable.
 func (s *Session) locked(f func()) {
 	s.mu.Lock()
+	defer s.unlock()
 	f()
 	s.tx.drain()
-	s.unlock()
 }
 
-// unlock gives up Session.mu and tells the other side of what was sent.
+// unlock gives up Session.mu and tells the other side of what was sent. It is
+// deferred: whoever recovers a panic of a connection's user must not find the
+// session locked for ever.
 func (s *Session) unlock() {
 	live := s.tx.err == nil
 	s.mu.Unlock()

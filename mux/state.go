@@ -65,13 +65,12 @@ func (c *Conn) release() {
 func (c *Conn) shutdown(flags uint32, closing error) error {
 	s := c.s
 	s.mu.Lock()
+	defer s.unlock()
 	if c.closed {
-		s.mu.Unlock()
 		return net.ErrClosed
 	}
 	c.shutLocal(flags, closing)
 	s.tx.drain()
-	s.unlock()
 	return nil
 }
 

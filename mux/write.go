@@ -26,21 +26,26 @@ var pendingOps = [...]uint16{opRequest, opResponse, opCreditRequest, opCreditUpd
 func (c *Conn) Write(p []byte) (int, error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	s := c.s
-	s.mu.Lock()
-	if err := c.writable(); err != nil || len(p) == 0 {
-		s.mu.Unlock()
-		return 0, err
-	}
-	c.out, c.wrote = p, 0
-	s.tx.data.push(&c.inData)
-	s.tx.drain()
-	done := c.wrote == len(p)
-	s.unlock()
-	if done {
-		return len(p), nil
+	if done, err := c.startWrite(p); done || err != nil {
+		return c.wrote, err
 	}
 	return c.finishWrite(len(p))
+}
+
+// startWrite sends as much of p as there is room and credit for, and queues for
+// the rest.
+func (c *Conn) startWrite(p []byte) (done bool, err error) {
+	s := c.s
+	s.mu.Lock()
+	defer s.unlock()
+	c.wrote = 0
+	if err := c.writable(); err != nil || len(p) == 0 {
+		return true, err
+	}
+	c.out = p
+	s.tx.data.push(&c.inData)
+	s.tx.drain()
+	return c.wrote == len(p), nil
 }
 
 func (c *Conn) finishWrite(size int) (int, error) {

@@ -26,6 +26,8 @@ type receiver struct {
 	speculation speculation
 	header      [MovingSize]byte
 	segs        [maxSegments]Segment
+
+	unsettled bool // the last Fetch brought only a position caught half stored
 }
 
 func (r *receiver) init(cfg Config) {

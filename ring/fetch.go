@@ -79,5 +79,12 @@ func (e *End) take(m moving, copied int, stored uint64) (news bool, err error) {
 		// Stores of the receive side are ours alone, so all of them came before.
 		e.rx.due.acknowledge(e.rx.due.stores.Load())
 	}
-	return data != 0 || space != 0 || !settledData || !settledSpace, nil
+	moved, settled := data != 0 || space != 0, settledData && settledSpace
+	e.rx.unsettled = !moved && !settled
+	return moved || !settled, nil
 }
+
+// Unsettled reports whether the last Fetch brought no news but a position caught
+// in the middle of a change. An honest side finishes the change at once; a hostile
+// one need not, so whoever looks again on its account has to stop at some time.
+func (e *End) Unsettled() bool { return e.rx.unsettled }

@@ -37,9 +37,9 @@ func newConn(c *mux.Conn, ses *session, self xen.DomID) *Conn {
 // over, whatever its bytes claim (rule R8).
 func (c *Conn) Peer() xen.DomID { return xen.DomID(c.remote.CID) }
 
-// Generation is that of the link which the connection came over, or was made on:
-// an earlier or later link to the same domain has another one.
-func (c *Conn) Generation() uint64 { return c.ses.link.Generation() }
+// LinkSerial names the link which the connection came over, or was made on: no
+// other link of this process has the same (rule R14).
+func (c *Conn) LinkSerial() uint64 { return c.ses.link.Serial() }
 
 // Privileged reports whether the other end's port is below 1024: there the kernel
 // of the other domain lets only its root speak.

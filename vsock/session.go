@@ -64,7 +64,8 @@ type transport struct{ *link.Link }
 func (t transport) Fail(reason error) {
 	var lie *mux.ProtocolError
 	switch {
-	case errors.As(reason, &lie):
+	case errors.As(reason, &lie), errors.Is(reason, mux.ErrBug):
+		// A peer that found a bug of ours is not to find it again at once.
 		t.End(link.Broken, reason)
 	case errors.Is(reason, mux.ErrSilent):
 		t.End(link.Silent, reason)

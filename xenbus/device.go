@@ -190,13 +190,9 @@ func (d *Device) Await(ctx context.Context, ok func(State) bool) (State, error) 
 
 // changed waits until it is worth looking again, and until that may be done.
 func (d *Device) changed(ctx context.Context) error {
-	var moved <-chan struct{}
-	if d.front() {
-		moved = d.anchorWatch.Changed()
-	}
 	select {
 	case <-d.stateWatch.Changed():
-	case <-moved:
+	case <-d.moved():
 	case <-d.store.Done():
 		return d.store.Err()
 	case <-ctx.Done():
@@ -216,6 +212,35 @@ func (d *Device) changed(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// Pause waits for d. It returns early with an error that wraps ErrDetached or
+// ErrMoved when the toolstack takes a frontend's device away, and with the
+// context's cause when that ends first.
+func (d *Device) Pause(ctx context.Context, wait time.Duration) error {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+			return nil
+		case <-d.moved():
+			if err := d.stays(ctx); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// moved receives when the toolstack has written a frontend's anchor; a backend's
+// devices are watched by whoever has them all.
+func (d *Device) moved() <-chan struct{} {
+	if !d.front() {
+		return nil
+	}
+	return d.anchorWatch.Changed()
 }
 
 // stays checks that a frontend still has the backend that it was opened for.

@@ -14,11 +14,21 @@ import (
 // is where most of a wake-up's time goes.
 //
 // A call at once (syscall.RawSyscall) tells nobody. It is right only for calls
-// that never wait for anything outside this kernel, because the garbage
+// that wait for nothing that another domain decides, because the garbage
 // collector cannot stop the goroutine meanwhile. GRANT_COPY, NOTIFY and writing
 // ports back are such calls, and they are the ones on the path of every
 // message: between two domains, a message that wakes a sleeping reader took 1.2
 // ms with them raw and 3 to 5 ms with all calls ordinary, on the same machine.
+//
+// GRANT_COPY can sleep all the same. When Xen answers GNTST_eagain for a
+// segment, the kernel tries it again after 1, 2, ... 255 ms, some 32 s for each
+// segment (gnttab_retry_eagain_gop in drivers/xen/grant-table.c), and with the
+// next garbage collection the whole process stands still so long. Xen answers so
+// only for a page of the peer that is paged out (xenpaging), or shared between
+// domains and not to be unshared for want of memory (mem_sharing). A guest can
+// bring about neither: the toolstack turns them on, and it is trusted
+// (SECURITY.md). An ordinary call would bound the stall to the link, but every
+// message on every other host would pay for it as above.
 //
 // In every function below the pointer is converted in the argument list of the
 // system call itself (rule 4 of package unsafe), so that what it points to stays

@@ -69,6 +69,19 @@ func (r rigEnd) until(id uint32, kind wire.Kind) (f wire.Frame, printed string) 
 	}
 }
 
+// started reads the frame that must be a command's first.
+func (r rigEnd) started(id uint32) {
+	r.t.Helper()
+	f, err := wire.Read(r.in)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var s wire.Started
+	if f.Stream != id || f.Kind != wire.KindStarted || f.Decode(&s) != nil || s.PID <= 0 {
+		r.t.Fatalf("the first frame of command %d is of stream %d, kind %d: %q", id, f.Stream, f.Kind, f.Payload)
+	}
+}
+
 func (r rigEnd) exit(id uint32) (wire.Exit, string) {
 	r.t.Helper()
 	f, printed := r.until(id, wire.KindExit)
@@ -86,13 +99,13 @@ func TestCommands(t *testing.T) {
 	}
 
 	r.send(1, wire.KindExec, sh("echo $WORD; exit 4"))
-	r.until(1, wire.KindStarted)
+	r.started(1)
 	if e, out := r.exit(1); e.Code != 4 || out != "env\n" {
 		t.Errorf("exit %+v, printed %q", e, out)
 	}
 
 	r.send(2, wire.KindExec, sh("cat"))
-	r.until(2, wire.KindStarted)
+	r.started(2)
 	for _, text := range []string{"some ", "input", ""} {
 		if err := r.out.Write(2, wire.KindStdin, []byte(text)); err != nil {
 			t.Fatal(err)
@@ -103,8 +116,10 @@ func TestCommands(t *testing.T) {
 	}
 
 	r.send(3, wire.KindExec, sh("echo up; sleep 60 & wait"))
-	r.until(3, wire.KindStarted)
-	r.until(3, wire.KindStdout)
+	r.started(3)
+	if f, _ := r.until(3, wire.KindStdout); string(f.Payload) != "up\n" {
+		t.Errorf("printed %q", f.Payload)
+	}
 	r.send(3, wire.KindSignal, wire.Signal{Number: int(unix.SIGTERM), Group: true})
 	if e, _ := r.exit(3); e.Code != 128+int(unix.SIGTERM) {
 		t.Errorf("exit %+v, want that of SIGTERM", e)
@@ -118,11 +133,23 @@ func TestCommands(t *testing.T) {
 	}
 }
 
+// Often, for a command that is faster than its agent is so only now and then.
+func TestStartedComesBeforeAllOutput(t *testing.T) {
+	r := newRigEnd(t)
+	for id := uint32(1); id <= 50; id++ {
+		r.send(id, wire.KindExec, wire.Exec{Args: []string{"/bin/sh", "-c", "echo x"}})
+		r.started(id)
+		if e, out := r.exit(id); e.Code != 0 || out != "x\n" {
+			t.Fatalf("exit %+v, printed %q", e, out)
+		}
+	}
+}
+
 func TestAnOrphanDoesNotHoldACommand(t *testing.T) {
 	r := newRigEnd(t)
 	begin := time.Now()
 	r.send(1, wire.KindExec, wire.Exec{Args: []string{"/bin/sh", "-c", "sleep 20 & echo $!"}})
-	r.until(1, wire.KindStarted)
+	r.started(1)
 	e, out := r.exit(1)
 	if e.Code != 0 || time.Since(begin) > 10*time.Second {
 		t.Errorf("exit %+v after %v", e, time.Since(begin))

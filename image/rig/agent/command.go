@@ -36,8 +36,9 @@ func (a *agent) startCommand(id uint32, request wire.Exec) {
 	cmd.Dir = request.Dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = orphanDelay
-	cmd.Stdout = a.out.Bytes(id, wire.KindStdout)
-	cmd.Stderr = a.out.Bytes(id, wire.KindStderr)
+	told := make(chan struct{})
+	cmd.Stdout = heldOutput{until: told, to: a.out.Bytes(id, wire.KindStdout)}
+	cmd.Stderr = heldOutput{until: told, to: a.out.Bytes(id, wire.KindStderr)}
 	input, err := cmd.StdinPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -51,12 +52,26 @@ func (a *agent) startCommand(id uint32, request wire.Exec) {
 	if err := a.out.WriteJSON(id, wire.KindStarted, wire.Started{PID: c.pid}); err != nil {
 		log.Print(err)
 	}
+	close(told)
 	go c.feed(input)
 	go func() {
 		how := c.wait(cmd)
 		close(c.ended)
 		a.close(id, how)
 	}()
+}
+
+// heldOutput holds a command's output back until the rig has been told that the
+// command runs: Started is the first frame of the stream.
+type heldOutput struct {
+	until <-chan struct{}
+	to    io.Writer
+}
+
+// Write implements io.Writer.
+func (h heldOutput) Write(p []byte) (int, error) {
+	<-h.until
+	return h.to.Write(p)
 }
 
 // feed writes the command's input until that or the command ends.
