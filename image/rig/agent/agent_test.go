@@ -21,9 +21,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // rigEnd is the rig's end of a channel to an agent in this process.
 type rigEnd struct {
-	t   *testing.T
-	in  *bufio.Reader
-	out *wire.Writer
+	t     *testing.T
+	agent *agent
+	in    *bufio.Reader
+	out   *wire.Writer
 }
 
 func newRigEnd(t *testing.T) rigEnd {
@@ -32,15 +33,16 @@ func newRigEnd(t *testing.T) rigEnd {
 	if err := here.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
+	a := newAgent(wire.NewWriter(there))
 	done := make(chan error, 1)
-	go func() { done <- newAgent(wire.NewWriter(there)).run(there) }()
+	go func() { done <- a.run(there) }()
 	t.Cleanup(func() {
 		_ = here.Close()
 		if err := <-done; err != nil {
 			t.Errorf("the agent ended with %v", err)
 		}
 	})
-	return rigEnd{t: t, in: bufio.NewReader(here), out: wire.NewWriter(here)}
+	return rigEnd{t: t, agent: a, in: bufio.NewReader(here), out: wire.NewWriter(here)}
 }
 
 func (r rigEnd) send(id uint32, kind wire.Kind, v any) {
@@ -133,15 +135,21 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// Often, for a command that is faster than its agent is so only now and then.
+// The agent is held up between the command's start and Started until the command
+// has printed and ended.
 func TestStartedComesBeforeAllOutput(t *testing.T) {
 	r := newRigEnd(t)
-	for id := uint32(1); id <= 50; id++ {
-		r.send(id, wire.KindExec, wire.Exec{Args: []string{"/bin/sh", "-c", "echo x"}})
-		r.started(id)
-		if e, out := r.exit(id); e.Code != 0 || out != "x\n" {
-			t.Fatalf("exit %+v, printed %q", e, out)
-		}
+	printed := filepath.Join(t.TempDir(), "printed")
+	r.agent.mu.Lock()
+	r.send(1, wire.KindExec, wire.Exec{Args: []string{"/bin/sh", "-c", "echo out; echo err >&2; : >" + printed}})
+	for _, err := os.Stat(printed); err != nil; _, err = os.Stat(printed) {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(20 * time.Millisecond) // for the output to come as far as it does
+	r.agent.mu.Unlock()
+	r.started(1)
+	if e, out := r.exit(1); e.Code != 0 || len(out) != len("out\nerr\n") {
+		t.Errorf("exit %+v, printed %q", e, out)
 	}
 }
 
