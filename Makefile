@@ -5,7 +5,7 @@
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unreleased)
-BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
 # What the real-Xen rig, the spin models and -race need on the machine.
 PACKAGES := qemu-system-x86 seabios ipxe-qemu busybox-static kmod xz-utils spin gcc libc6-dev
@@ -31,7 +31,7 @@ test: deps check ## everything, the real-Xen tests included
 	XVSOCK_RIG=1 $(GO) test -count=1 -p 1 -timeout 20m ./...
 
 check: ## what needs no VM: format, vet, staticcheck, all tests with -race
-	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo 'gofmt would change:'; echo "$$out"; exit 1; }
+	@out=$$(gofmt -l $$(find . -name '*.go' -not -path './build/*')); test -z "$$out" || { echo 'gofmt would change:'; echo "$$out"; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	$(GO) test -race -short ./...

@@ -16,7 +16,7 @@ func TestTheBinaryIsSmallAndStatic(t *testing.T) {
 		t.Skip("builds the binary; run without -short")
 	}
 	out := filepath.Join(t.TempDir(), "xvsock")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", out, ".")
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", out, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, text)

@@ -11,13 +11,13 @@ import (
 // BuildProgram builds a command of this module as a static program for the
 // rig's domains.
 func BuildProgram(ctx context.Context, pkg, out string) error {
-	return goTool(ctx, "build", "-trimpath", "-ldflags=-s -w", "-o", out, pkg)
+	return goTool(ctx, "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", out, pkg)
 }
 
 // BuildTest builds a package's tests as a static program, to be run in dom0
 // or in a guest.
 func BuildTest(ctx context.Context, pkg, out string) error {
-	return goTool(ctx, "test", "-c", "-trimpath", "-ldflags=-s -w", "-o", out, pkg)
+	return goTool(ctx, "test", "-c", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", out, pkg)
 }
 
 func goTool(ctx context.Context, args ...string) error {
