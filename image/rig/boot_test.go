@@ -3,6 +3,7 @@ package rig_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -114,19 +115,9 @@ func TestIntegrationHost(t *testing.T) {
 	})
 	for _, kind := range []image.DomainType{image.PV, image.PVH} {
 		t.Run("a guest boots and speaks: "+string(kind), func(t *testing.T) {
-			begin := time.Now()
-			d := s.Guest(rig.Guest{Name: "guest-" + string(kind), Type: kind, Ramdisk: hello, Cmdline: `hello=tick word="a b\c"`})
-			created := time.Since(begin)
-			s.Await(d, "hello from PID 1")
-			t.Logf("%s guest: xl create %.1f s, PID 1 after %.1f s", kind, created.Seconds(), time.Since(begin).Seconds())
-			if line := s.Await(d, "booted with"); !strings.Contains(line, `hello=tick word="a b\c"`) {
-				t.Errorf("the guest said %q", line)
-			}
-			s.Await(d, "tick 3")
-			if err := d.Destroy(t.Context()); err != nil {
-				t.Error(err)
-			}
-			if err := d.AwaitGone(t.Context()); err != nil {
+			name := "guest-" + string(kind)
+			err := s.OutliveEmulator(t.Context(), name, t.Logf, func() error { return speak(t, s, kind, name, hello) })
+			if err != nil {
 				t.Error(err)
 			}
 		})
@@ -167,12 +158,39 @@ func TestIntegrationOCamlXenstored(t *testing.T) {
 	s := rig.Boot(t, rig.Config{OCamlXenstored: true})
 	s.Sh("pidof oxenstored && xenstore-write /tool/word here && test $(xenstore-read /tool/word) = here")
 	d := s.Guest(rig.Guest{
-		Name: "plain", Type: image.PVH, Kernel: s.Parts.Guest.Image, Ramdisk: helloRamdisk(t), Cmdline: "hello=poweroff",
+		Name: "plain", Kernel: s.Parts.Guest.Image, Ramdisk: helloRamdisk(t), Cmdline: "hello=poweroff",
 	})
 	s.Await(d, "powering off")
 	if err := d.AwaitGone(t.Context()); err != nil {
 		t.Error(err)
 	}
+}
+
+// speak makes a guest, hears it out, and destroys it.
+func speak(t *testing.T, s *rig.Scenario, kind image.DomainType, name, ramdisk string) error {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	begin := time.Now()
+	d, err := s.Create(ctx, rig.Guest{Name: name, Type: kind, Ramdisk: ramdisk, Cmdline: `hello=tick word="a b\c"`})
+	if err != nil {
+		return err
+	}
+	created := time.Since(begin)
+	if _, err := d.Expect(ctx, "hello from PID 1"); err != nil {
+		return err
+	}
+	t.Logf("%s guest: xl create %.1f s, PID 1 after %.1f s", kind, created.Seconds(), time.Since(begin).Seconds())
+	line, err := d.Expect(ctx, "booted with")
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(line, `hello=tick word="a b\c"`) {
+		return fmt.Errorf("the guest said %q", line)
+	}
+	if _, err := d.Expect(ctx, "tick 3"); err != nil {
+		return err
+	}
+	return errors.Join(d.Destroy(ctx), d.AwaitGone(ctx))
 }
 
 func TestIntegrationHostThatDies(t *testing.T) {
