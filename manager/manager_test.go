@@ -168,6 +168,9 @@ func TestADeviceThatWasMadeAgainIsNotRemoved(t *testing.T) {
 		// request is the one in which it cleans up.
 		var gone, again atomic.Bool
 		r.host.Xenstored().OnRequest(func(by xen.DomID, op xenstore.Op, node string) error {
+			if op == xenstore.OpRemove && node == xenbus.FrontPath(dom.ID()) {
+				gone.Store(true)
+			}
 			if by != 0 || !gone.Load() {
 				return nil
 			}
@@ -179,7 +182,6 @@ func TestADeviceThatWasMadeAgainIsNotRemoved(t *testing.T) {
 		if err := r.tools.Remove(t.Context(), xenbus.FrontPath(dom.ID())); err != nil {
 			t.Fatal(err)
 		}
-		gone.Store(true)
 		time.Sleep(5 * time.Second)
 		r.host.Xenstored().OnRequest(nil)
 		if !again.Load() {
