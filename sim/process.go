@@ -1,6 +1,9 @@
 package sim
 
 import (
+	"maps"
+	"slices"
+
 	"xvsock/grant"
 )
 
@@ -99,7 +102,8 @@ func (p *Process) wakeAll() {
 func (p *Process) Kill() {
 	h := p.dom.host
 	h.mu.Lock()
-	stores := p.stores
+	// A connection takes itself out of the map when it is closed.
+	stores := slices.Collect(maps.Keys(p.stores))
 	if !p.dead {
 		p.wakeAll()
 		for b := range p.pages {
@@ -119,7 +123,7 @@ func (p *Process) Kill() {
 		delete(p.dom.processes, p)
 	}
 	h.mu.Unlock()
-	for c := range stores {
+	for _, c := range stores {
 		c.Close()
 	}
 }
