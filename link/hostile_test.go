@@ -229,6 +229,17 @@ func TestBackendSurvivesAnyOrderOfStates(t *testing.T) {
 	})
 }
 
+// inviting writes the state of a backend that waits for its frontend, guest, for
+// ever.
+func inviting(t *testing.T, store *xenstore.Client, guest *sim.Domain) {
+	t.Helper()
+	back := xenbus.BackPath(0, guest.ID())
+	err := errors.Join(store.Write(t.Context(), back+"/versions", "1"), store.Write(t.Context(), back+"/state", "2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A backend that never connects costs its frontend nothing for longer than the
 // handshake's bound (rule R6).
 func TestFrontendTakesItsOfferBackWhenNobodyConnects(t *testing.T) {
@@ -236,10 +247,7 @@ func TestFrontendTakesItsOfferBackWhenNobodyConnects(t *testing.T) {
 		h, _, guest := host(t)
 		store := h.Toolstack()
 		defer store.Close()
-		back := xenbus.BackPath(0, guest.ID())
-		if err := errors.Join(store.Write(t.Context(), back+"/versions", "1"), store.Write(t.Context(), back+"/state", "2")); err != nil {
-			t.Fatal(err)
-		}
+		inviting(t, store, guest)
 		f := frontend(t, guest, link.Options{})
 		synctest.Wait()
 		if n := guest.Granted(); n != 33 {
@@ -459,10 +467,7 @@ func TestAnOfferIsWithdrawnBeforeItIsRevoked(t *testing.T) {
 		h, _, guest := host(t)
 		store := h.Toolstack()
 		defer store.Close()
-		back := xenbus.BackPath(0, guest.ID())
-		if err := errors.Join(store.Write(t.Context(), back+"/versions", "1"), store.Write(t.Context(), back+"/state", "2")); err != nil {
-			t.Fatal(err)
-		}
+		inviting(t, store, guest)
 		state := make(chan string, 1)
 		h.Hook(func(c *sim.Call) error {
 			if c.Op == sim.OpRevoke && len(state) == 0 {
