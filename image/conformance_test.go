@@ -2,7 +2,6 @@ package image_test
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -66,47 +65,17 @@ func (h *xenHost) nettest() {
 	h.runTests(name + " -test.v -test.run '^TestXenConn'")
 }
 
-// agentImage makes an initramfs whose PID 1 is a shell script that loads the
-// drivers, runs the xenstore suite, and then serves as the far end.
+// agentImage makes an initramfs that runs the xenstore suite, and then serves as
+// the far end.
 func (h *xenHost) agentImage(binary string) (output string) {
 	h.t.Helper()
-	dir := h.t.TempDir()
-	report, err := image.Build(image.Options{
-		Output: filepath.Join(dir, "modules"), Program: h.binary, ModulesDir: h.Parts.Guest.Modules,
+	output = filepath.Join(h.t.TempDir(), "agent.cpio")
+	err := rig.WriteShellImage(h.Parts, rig.ShellImage{
+		Output: output, Files: map[string]string{"/bin/conformance.test": binary},
+		Before: "conformance.test -test.v -test.run '^TestXenstore$'\necho xenstore suite ended with $?\n" +
+			"export XVSOCK_CONFORM_ROLE=agent\nexec conformance.test",
 	})
 	if err != nil {
-		h.t.Fatal(err)
-	}
-	read := func(name string) []byte {
-		data, err := os.ReadFile(name)
-		if err != nil {
-			h.t.Fatal(err)
-		}
-		return data
-	}
-	a := image.NewArchive()
-	for _, d := range []string{"proc", "sys", "dev", "tmp"} {
-		a.Dir(d, 0o755)
-	}
-	a.Char("dev/console", 0o600, 5, 1)
-	a.File("bin/busybox", read("/bin/busybox"), 0o755)
-	a.Link("bin/sh", "busybox")
-	a.File("bin/conformance.test", read(binary), 0o755)
-	script := "#!/bin/sh\nbusybox mount -t proc proc /proc\nbusybox mount -t sysfs sys /sys\nbusybox mount -t devtmpfs dev /dev\n"
-	for _, m := range report.Modules {
-		a.File("modules/"+filepath.Base(m), read(filepath.Join(h.Parts.Guest.Modules, m)), 0o644)
-		script += "busybox insmod /modules/" + filepath.Base(m) + "\n"
-	}
-	script += "conformance.test -test.v -test.run '^TestXenstore$'\necho xenstore suite ended with $?\n" +
-		"export XVSOCK_CONFORM_ROLE=agent\nexec conformance.test\n"
-	a.File("init", []byte(script), 0o755)
-	output = filepath.Join(dir, "agent.cpio")
-	f, err := os.Create(output)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	defer f.Close()
-	if err := a.Write(f); err != nil {
 		h.t.Fatal(err)
 	}
 	return output

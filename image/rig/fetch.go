@@ -23,7 +23,7 @@ func xenPackages() []string {
 	return []string{
 		"xen-hypervisor-4.17-amd64", "xen-utils-4.17", "xenstore-utils",
 		"libxencall1", "libxendevicemodel1", "libxenevtchn1", "libxenforeignmemory1", "libxengnttab1",
-		"libxenhypfs1", "libxenmisc4.17", "libxenstore4", "libxentoolcore1", "libxentoollog1",
+		"libxenhypfs1", "libxenmisc4.17", "libxen-dev", "libxenstore4", "libxentoolcore1", "libxentoollog1",
 		"libyajl2", "libuuid1", "zlib1g", "libzstd1", "liblzma5", "libgcc-s1", "libc6",
 		"busybox-static",
 	}

@@ -36,6 +36,9 @@ type Guest struct {
 	Paused bool
 	// Extra is added to the xl configuration, one setting a line.
 	Extra string
+	// Creator is a shell command that creates the domain from the configuration
+	// file $1; empty means xl.
+	Creator string
 }
 
 // Domain is a guest that was created.
@@ -44,9 +47,10 @@ type Domain struct {
 	Name string
 	ID   xen.DomID
 
-	host    *Host
-	console *Transcript
-	xenAt   int // how much Xen and dom0's kernel had said before
+	host     *Host
+	console  *Transcript
+	xenAt    int // how much Xen and dom0's kernel had said before
+	commands int // that Sh has run
 }
 
 // Create creates a guest and returns as soon as xl does, while it boots.
@@ -64,11 +68,11 @@ func (h *Host) Create(ctx context.Context, g Guest) (*Domain, error) {
 	}
 	d := &Domain{Name: g.Name, host: h, console: h.guestConsole(g.Name), xenAt: h.Console.length()}
 	d.console.skip()
-	command := "xl create "
+	creator := "xl create $1"
 	if g.Paused {
-		command += "-p "
+		creator = "xl create -p $1"
 	}
-	result, err := h.Run(ctx, command+file)
+	result, err := h.Run(ctx, "set -- "+file+"; "+cmp.Or(g.Creator, creator))
 	if err != nil {
 		return nil, fmt.Errorf("create guest %s: %w", g.Name, err)
 	}
