@@ -9,6 +9,11 @@ const DefaultBudget = 4 << 20
 // of its parent too. What is counted is what was advertised to the other side
 // as credit, whether it was used or not, so that no peer can be promised memory
 // that is not there. A Budget is used by many goroutines.
+//
+// No peer can use up the parent. Whoever holds more than the first window of one
+// connection must leave as much free as it holds, and an eighth of the parent at
+// least, so that each gets half of what those before it have left, and that
+// eighth is for everybody's first connection (rule R7).
 type Budget struct {
 	limit  int64
 	used   atomic.Int64
@@ -21,21 +26,33 @@ func NewBudget(limit int64, parent *Budget) *Budget {
 }
 
 // TryTake takes n bytes, or nothing and returns false.
-func (b *Budget) TryTake(n int64) bool {
+func (b *Budget) TryTake(n int64) bool { return b.take(n, b.limit) }
+
+// take is TryTake up to limit.
+func (b *Budget) take(n, limit int64) bool {
+	var used int64
 	for {
-		used := b.used.Load()
-		if n > b.limit-used {
+		used = b.used.Load()
+		if n > limit-used {
 			return false
 		}
 		if b.used.CompareAndSwap(used, used+n) {
 			break
 		}
 	}
-	if b.parent != nil && !b.parent.TryTake(n) {
+	if b.parent != nil && !b.parent.take(n, b.parent.ceiling(used+n)) {
 		b.used.Add(-n)
 		return false
 	}
 	return true
+}
+
+// ceiling is how far b may be used up by a child that then holds so much.
+func (b *Budget) ceiling(held int64) int64 {
+	if held <= startWindow {
+		return b.limit
+	}
+	return b.limit - max(held, b.limit/8)
 }
 
 // Give returns n bytes that were taken.

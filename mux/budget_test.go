@@ -36,6 +36,31 @@ func TestBudget(t *testing.T) {
 	}
 }
 
+// However much some peers take, there is something left for the next one.
+func TestNoPeerUsesUpTheParent(t *testing.T) {
+	const w = startWindow
+	for _, c := range []struct {
+		name   string
+		parent int64
+		want   []int // windows that peers get which take all they can, one after the other
+	}{
+		{"less for each that comes, and a window for the last", 128 * w, []int{64, 32, 16, 1, 1, 1}},
+		{"an eighth is left for first windows", 16 * w, []int{8, 4, 2, 1, 1, 0}},
+		{"a parent of one window", w, []int{1, 0}},
+	} {
+		daemon := NewBudget(c.parent, nil)
+		for i, want := range c.want {
+			b, got := NewBudget(1<<40, daemon), 0
+			for b.TryTake(w) {
+				got++
+			}
+			if got != want || b.Used() != int64(got)*w {
+				t.Errorf("%s: peer %d gets %d windows, want %d; %d bytes are booked", c.name, i+1, got, want, b.Used())
+			}
+		}
+	}
+}
+
 // Peers that take at once never have more than their parent.
 func TestBudgetIsShared(t *testing.T) {
 	daemon := NewBudget(1000, nil)

@@ -1,6 +1,10 @@
 package mux
 
-import "time"
+import (
+	"errors"
+	"syscall"
+	"time"
+)
 
 // dispatch gives a frame to the owner of its tuple. A frame for no tuple is
 // answered with RST, but for RST, which is answered by nothing.
@@ -31,21 +35,50 @@ func (s *Session) refuse(h header, r Reason) {
 }
 
 // accept makes a connection of REQUEST, or returns why not. SEQPACKET has no
-// meaning for a stream's owner. Only the pump makes incoming tuples, so none
-// can take this one between the look and the entry but a Dial.
+// meaning for a stream's owner. Who has no permit does not learn whether anybody
+// listens.
 func (s *Session) accept(h header, k tuple) (Reason, bool) {
 	if h.typ != typeStream || !validPort(k.local) || !validPort(k.remote) {
 		return ReasonRefused, false
 	}
-	acceptor, r := s.cfg.Route(k.local, k.remote)
-	if acceptor == nil {
-		return r, false
+	for {
+		p, r := s.permit(k, true)
+		if r != ReasonNone {
+			return r, false
+		}
+		acceptor, r := s.cfg.Route(k.local, k.remote)
+		if acceptor == nil {
+			s.withLock(p.release)
+			return r, false
+		}
+		c, err := s.incoming(h, k, p)
+		switch {
+		case errors.Is(err, errReviewed):
+		case err != nil:
+			return refusal(err), false
+		default:
+			return s.offer(c, acceptor)
+		}
 	}
-	c, r := s.incoming(h, k)
-	if c == nil {
-		return r, false
+}
+
+// incoming makes the tuple of REQUEST. Only the pump makes incoming tuples, so
+// none can have taken this one since the look but a Dial.
+func (s *Session) incoming(h header, k tuple, p pass) (*Conn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, err := s.enter(k, p, true)
+	if err != nil {
+		return nil, err
 	}
-	taken := acceptor.Offer(c)
+	c.credit.learn(h.bufAlloc, 0, 0)
+	c.establish()
+	return c, nil
+}
+
+// offer gives an incoming connection to who listens.
+func (s *Session) offer(c *Conn, to Acceptor) (Reason, bool) {
+	taken := to.Offer(c)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !taken {
@@ -53,36 +86,26 @@ func (s *Session) accept(h header, k tuple) (Reason, bool) {
 		return ReasonRefused, false
 	}
 	c.release()
-	return 0, true
+	return ReasonNone, true
 }
 
-// incoming makes the tuple of REQUEST.
-func (s *Session) incoming(h header, k tuple) (*Conn, Reason) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// refusal is what the other side hears when a tuple could not be entered.
+func refusal(err error) Reason {
 	switch {
-	case s.closing:
-		return nil, ReasonShuttingDown
-	case s.table.get(k) != nil:
-		return nil, ReasonNone
-	case s.table.len() >= s.cfg.MaxConns:
-		return nil, ReasonBudget
+	case errors.Is(err, syscall.EADDRINUSE):
+		return ReasonNone
+	case errors.Is(err, syscall.ENOBUFS):
+		return ReasonBudget
+	default:
+		return ReasonShuttingDown
 	}
-	c := newConn(s, k, true)
-	if c == nil {
-		return nil, ReasonBudget
-	}
-	c.credit.learn(h.bufAlloc, 0, 0)
-	c.establish()
-	s.enter(c)
-	return c, 0
 }
 
 // frame implements owner. It runs in the pump.
 func (c *Conn) frame(h header, a, b []byte) {
 	switch {
 	case h.op == opReset:
-		c.withLock(func() { c.resetByPeer(Reason(h.flags)) })
+		c.s.withLock(func() { c.resetByPeer(Reason(h.flags)) })
 		return
 	case h.typ != typeStream:
 		c.lied("a SEQPACKET frame on a STREAM connection")
@@ -103,14 +126,14 @@ func (c *Conn) frame(h header, a, b []byte) {
 		c.control(h)
 	}
 	if c.starved.Load() {
-		c.withLock(c.feed)
+		c.s.withLock(c.feed)
 	}
 }
 
 // control takes a frame that is about the state of the connection.
 func (c *Conn) control(h header) {
 	wrong := ""
-	c.withLock(func() {
+	c.s.withLock(func() {
 		switch {
 		case c.state >= resetting:
 			// RST is on its way; this was too.
@@ -132,7 +155,7 @@ func (c *Conn) control(h header) {
 // lied ends the connection because of a frame no honest side sends.
 func (c *Conn) lied(why string) {
 	lost := false
-	c.withLock(func() {
+	c.s.withLock(func() {
 		if lost = c.state < resetting; lost {
 			c.reset(ReasonProtocol)
 		}
@@ -154,10 +177,10 @@ func (s *Session) logLie(k tuple, why string) {
 	s.cfg.Log.Warn("connection broke the protocol", "why", why, "local", k.local, "remote", k.remote, "lost", n)
 }
 
-// withLock runs f under Session.mu. What it makes sendable the pump sends at
-// the end of its batch.
-func (c *Conn) withLock(f func()) {
-	c.s.mu.Lock()
-	defer c.s.mu.Unlock()
+// withLock runs f under mu. What it makes sendable is sent by the pump at the end
+// of its batch, or by the caller.
+func (s *Session) withLock(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	f()
 }

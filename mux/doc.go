@@ -13,6 +13,10 @@
 // can make grow is bounded: the tuples, the receive memory (Budget), and the
 // answers that wait for room in the ring.
 //
+// Who may connect is the user's to say (Config.Permit), and to say again when the
+// rules have changed (Session.Review): a tuple holds its Permit from before it is
+// made until it is gone.
+//
 // A Session has one goroutine, the pump, which is the caller of Run. It
 // receives every frame, keeps all timers, and never waits for a connection.
 // Writers put their frames into the ring themselves; when the ring is full they

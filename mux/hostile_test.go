@@ -37,8 +37,8 @@ func newVictim(t testing.TB, cfg Config) *victim {
 }
 
 // newVictimOver is newVictim with rings of some size and something between the
-// session and its end.
-func newVictimOver(t testing.TB, cfg Config, ring int, over func(*muxtest.End) Transport) *victim {
+// session and its end. before sees the session before it runs.
+func newVictimOver(t testing.TB, cfg Config, ring int, over func(*muxtest.End) Transport, before ...func(*Session)) *victim {
 	v := &victim{accepted: make(backlog, 4)}
 	var other *muxtest.End
 	v.end, other = muxtest.Pipe(ring)
@@ -47,6 +47,9 @@ func newVictimOver(t testing.TB, cfg Config, ring int, over func(*muxtest.End) T
 		cfg.Route = v.accepted.listen
 	}
 	v.s = NewSession(over(v.end), cfg)
+	for _, f := range before {
+		f(v.s)
+	}
 	v.done = run(v.s)
 	return v
 }
@@ -453,7 +456,7 @@ func TestRequestFloodIsBounded(t *testing.T) {
 		most int
 	}{
 		{"by the budget", Config{Budget: NewBudget(3*startWindow, nil)}, 3},
-		{"by the parent's budget", Config{Budget: NewBudget(1<<30, NewBudget(2*startWindow, nil))}, 2},
+		{"by the parent's budget", Config{Budget: NewBudget(1<<30, NewBudget(5*startWindow, nil))}, 2},
 		{"by MaxConns", Config{MaxConns: 5}, 5},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -86,9 +87,29 @@ func (h *half) next(t *rapid.T, size int) (end bool) {
 
 type world struct {
 	p     *pair
+	held  atomic.Int64 // permits
 	a, b  *Budget
 	halfs []*half
 	port  uint32
+}
+
+// permit implements Config.Permit for both sessions.
+func (w *world) permit(uint32, uint32, bool) (Permit, Reason) {
+	w.held.Add(1)
+	return &worldPermit{w: w}, ReasonNone
+}
+
+type worldPermit struct {
+	w    *world
+	gone atomic.Bool
+}
+
+// Release implements Permit.
+func (p *worldPermit) Release() {
+	if p.gone.Swap(true) {
+		panic("a permit is released twice")
+	}
+	p.w.held.Add(-1)
 }
 
 func (w *world) dial(t *rapid.T) {
@@ -123,7 +144,7 @@ func TestAnyOrderOfCalls(t *testing.T) {
 			t := rt
 			ring := rapid.SampledFrom([]int{4 << 10, 64 << 10, 512 << 10}).Draw(t, "ring")
 			w := &world{a: NewBudget(DefaultBudget, nil), port: 4999}
-			w.p = newPair(ring, Config{Budget: w.a})
+			w.p = newPair(ring, Config{Budget: w.a, Permit: w.permit})
 			defer w.p.stop()
 			w.b = w.p.b.cfg.Budget
 			w.dial(t)
@@ -162,6 +183,13 @@ func TestAnyOrderOfCalls(t *testing.T) {
 					}, ReasonRevoked)
 					*h.reset = true
 				},
+				"review": func(t *rapid.T) {
+					w.p.b.Review(func(_, _ uint32, _ bool, p Permit) (Permit, Reason) {
+						next, _ := w.permit(0, 0, false)
+						p.Release()
+						return next, ReasonNone
+					})
+				},
 				"settle": func(*rapid.T) { synctest.Wait() },
 				"pass":   func(*rapid.T) { time.Sleep(3 * time.Second) },
 			})
@@ -179,6 +207,9 @@ func (w *world) finish(t *rapid.T) {
 		if st := s.Stats(); st.Open != 0 || st.Lies != 0 {
 			t.Errorf("%d tuples left, %d lies: %v", st.Open, st.Lies, s.Conns())
 		}
+	}
+	if n := w.held.Load(); n != 0 {
+		t.Errorf("%d permits are held", n)
 	}
 	if w.a.Used() != 0 || w.b.Used() != 0 {
 		t.Errorf("%d and %d bytes of budget left", w.a.Used(), w.b.Used())

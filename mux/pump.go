@@ -21,9 +21,9 @@ const (
 )
 
 // Run is the pump. It receives until the link ends and returns why: the
-// transport's error, a *ProtocolError, ErrSilent or ErrSessionClosed. After it
-// has returned all connections are reset and the transport is not used any
-// more. Run is called once.
+// transport's error, a *ProtocolError, ErrSilent, ErrIdle or ErrSessionClosed.
+// After that all connections are reset and the transport is not used any more.
+// Run is called once.
 //
 // A panic in the pump is a bug of ours. It ends this link as any other reason
 // does, and not the process, which may be PID 1 (rule R16).
@@ -71,7 +71,7 @@ func (s *Session) pump() error {
 }
 
 // turn ends what has lingered long enough, judges silence, sends what waits and
-// returns how long the pump may sleep: without limit if nothing is open.
+// returns how long the pump may sleep.
 func (s *Session) turn(now time.Time, heard bool) (time.Duration, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -94,13 +94,32 @@ func (s *Session) turn(now time.Time, heard bool) (time.Duration, error) {
 		return 0, s.tx.err
 	}
 	if s.table.len() == 0 {
-		return 0, nil
+		return s.idle(now, heard)
 	}
 	wait := min(probeInterval, s.heard.Add(s.cfg.Silence).Sub(now))
 	if nd := s.linger.head; nd != nil {
 		wait = min(wait, nd.conn.lingerEnd.Sub(now))
 	}
 	return max(wait, time.Millisecond), nil
+}
+
+// idle returns how long the pump may sleep while nothing is open: without limit,
+// or until the session ends as idle. That is not just after something was heard,
+// as REQUEST may be what comes next. The link ends before Session.mu is given up,
+// so that no REQUEST of a Dial is sent after the look.
+func (s *Session) idle(now time.Time, heard bool) (time.Duration, error) {
+	limit := s.cfg.Idle
+	if limit == 0 {
+		return 0, nil
+	}
+	if s.theirs {
+		limit *= 2
+	}
+	if left := s.since.Add(limit).Sub(now); left > 0 || heard {
+		return max(left, time.Millisecond), nil
+	}
+	s.t.Fail(ErrIdle)
+	return 0, ErrIdle
 }
 
 // keepTime moves the clock of silence. A pump that did not have its turn for so

@@ -47,6 +47,8 @@ var (
 	ErrSilent = errors.New("link silent")
 	// ErrSessionClosed is why a link ends after Session.Close.
 	ErrSessionClosed = errors.New("session closed")
+	// ErrIdle is why a link ends that had no connection for Config.Idle.
+	ErrIdle = errors.New("link idle")
 	// ErrBug is why a link ends whose pump panicked.
 	ErrBug = errors.New("a bug of this program")
 )
@@ -57,6 +59,7 @@ var (
 type ResetError struct {
 	Reason Reason
 	Dial   bool  // the answer to a REQUEST, not the end of a connection
+	Unsent bool  // the link ended before it carried the REQUEST of a Dial
 	Cause  error // why the link ended; nil if the link did not end
 }
 
@@ -94,6 +97,11 @@ func (e *ResetError) Errno() syscall.Errno {
 	default:
 		return syscall.ECONNRESET
 	}
+}
+
+// unsent is e for a connection of which the other side has not heard.
+func (e *ResetError) unsent() *ResetError {
+	return &ResetError{Cause: e.Cause, Unsent: true}
 }
 
 // Unwrap returns Errno, and Cause if there is one.

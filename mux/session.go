@@ -1,11 +1,9 @@
 package mux
 
 import (
-	"context"
 	"log/slog"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -31,6 +29,13 @@ type Config struct {
 	// local port, or nil and the reason to refuse. The pump calls it, so it
 	// must not block. Ports 0 and 0xFFFFFFFF never come here.
 	Route func(local, remote uint32) (Acceptor, Reason)
+	// Permit says whether a connection may be: it returns what the connection
+	// stands under (nil: nothing) and ReasonNone, or why it may not be. It is
+	// asked for each incoming REQUEST, before Route, and for each Dial, and may
+	// be asked again for the same if a Review comes between. It is called
+	// without locks of the session, by the pump too, so it must not block. Nil
+	// allows all.
+	Permit func(local, remote uint32, incoming bool) (Permit, Reason)
 	// Budget is the receive memory of this peer; nil: DefaultBudget for this
 	// session alone.
 	Budget *Budget
@@ -41,6 +46,11 @@ type Config struct {
 	// Silence is how long a link with open connections may stay without a frame
 	// from the other side, which is asked for one every 10 s; 0: DefaultSilence.
 	Silence time.Duration
+	// Idle is how long a session may be without tuples before it ends with
+	// ErrIdle; 0: for ever. It is twice as long if the other side made the last
+	// one: who dials is to end the link first, as a Dial that meets the other
+	// side's end of it is lost.
+	Idle time.Duration
 	// Log hears why a connection was lost to a lie, once a second at most; nil:
 	// nobody does.
 	Log *slog.Logger
@@ -70,8 +80,9 @@ func (cfg *Config) setDefaults() {
 // Session is one side of all connections of a link.
 //
 // Locks are taken in this order: Conn.writing, Session.mu, receiver.mu and
-// table.mu. Route, Offer and the transport's Flush, Wait and Peek are called
-// without any; Reserve, Commit and Want under Session.mu.
+// table.mu. Route, Permit, Offer and the transport's Flush, Wait and Peek are
+// called without any; Reserve, Commit, Want, Permit.Release and the function of
+// a Review under Session.mu; Fail with or without it.
 type Session struct {
 	cfg        Config
 	t          Transport
@@ -88,6 +99,9 @@ type Session struct {
 	nextAsk time.Time
 	turned  time.Time // last turn of the pump
 	since   time.Time // last change between no tuple and some
+	theirs  bool      // the other side made the last tuple
+
+	reviews atomic.Uint64 // begun; moves under mu
 
 	rxSeq     uint32    // the pump's
 	lieLogged time.Time // the pump's
@@ -101,114 +115,9 @@ type Session struct {
 func NewSession(t Transport, cfg Config) *Session {
 	cfg.setDefaults()
 	s := &Session{cfg: cfg, t: t, maxPayload: t.MaxPayload(), since: time.Now()}
-	s.table.entries = make(map[tuple]owner)
+	s.table.entries = make(map[tuple]entry)
 	s.tx.init(t)
 	return s
-}
-
-// Dial connects the local port to the remote one. It returns context.Cause if
-// ctx ends first, ETIMEDOUT after Config.DialTimeout, EADDRINUSE if the tuple is
-// taken, EADDRNOTAVAIL for a port that is none, ENOBUFS if this side is out of
-// budget or tuples, and *ResetError if the other side refused or the link ended.
-func (s *Session) Dial(ctx context.Context, local, remote uint32) (*Conn, error) {
-	if !validPort(local) || !validPort(remote) {
-		return nil, syscall.EADDRNOTAVAIL
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.DialTimeout, syscall.ETIMEDOUT)
-	defer cancel()
-	c, err := s.request(tuple{local, remote})
-	if err != nil {
-		return nil, err
-	}
-	stop := context.AfterFunc(ctx, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		c.cond.Broadcast()
-	})
-	defer stop()
-	if err := c.await(ctx); err != nil {
-		return nil, err
-	}
-	return c, nil
-}
-
-// request makes the tuple and sends REQUEST.
-func (s *Session) request(k tuple) (*Conn, error) {
-	s.mu.Lock()
-	defer s.unlock()
-	switch {
-	case s.ended != nil:
-		return nil, s.ended
-	case s.closing:
-		return nil, &ResetError{Cause: ErrSessionClosed}
-	case s.table.get(k) != nil:
-		return nil, syscall.EADDRINUSE
-	case s.table.len() >= s.cfg.MaxConns:
-		return nil, syscall.ENOBUFS
-	}
-	c := newConn(s, k, false)
-	if c == nil {
-		return nil, syscall.ENOBUFS
-	}
-	if s.enter(c) {
-		s.t.Wake() // the pump may wait without limit
-	}
-	c.open = true
-	c.want(pendRequest)
-	s.tx.drain()
-	return c, nil
-}
-
-// await waits for the answer to REQUEST.
-func (c *Conn) await(ctx context.Context) error {
-	c.s.mu.Lock()
-	defer c.s.unlock()
-	for c.state == dialing && ctx.Err() == nil {
-		c.cond.Wait()
-	}
-	if c.answered {
-		return nil
-	}
-	if c.state == dialing {
-		c.endWrites(context.Cause(ctx))
-		c.beginReset(ReasonNone)
-		c.s.tx.drain()
-	}
-	return c.writeErr
-}
-
-// enter puts a new connection into the table. The first one starts the clock of
-// silence.
-func (s *Session) enter(c *Conn) (first bool) {
-	if s.table.len() == 0 {
-		first = true
-		s.since = time.Now()
-		s.hear(s.since)
-	}
-	s.table.put(c.key, c)
-	return first
-}
-
-// left is called after a tuple was removed.
-func (s *Session) left() {
-	if s.table.len() == 0 {
-		s.since = time.Now()
-	}
-}
-
-// Reset ends the connections that match, with RST to both ends, and returns how
-// many. It is how a revocation takes effect. match must not call the session.
-func (s *Session) Reset(match func(local, remote uint32, incoming bool) bool, r Reason) int {
-	n := 0
-	s.locked(func() {
-		for _, o := range s.table.all() {
-			if i := o.info(); match(i.Local, i.Remote, i.Incoming) {
-				o.reset(r)
-				n++
-			}
-		}
-	})
-	return n
 }
 
 // Close resets all connections with ReasonShuttingDown and ends the link. It
@@ -221,20 +130,6 @@ func (s *Session) Close() {
 		}
 	})
 	s.t.Fail(ErrSessionClosed)
-}
-
-// CloseIdle is Close for a session without tuples; else it returns false and
-// does nothing. No Dial can come between the look and the end.
-func (s *Session) CloseIdle() bool {
-	s.mu.Lock()
-	if s.table.len() > 0 {
-		s.mu.Unlock()
-		return false
-	}
-	s.closing = true
-	s.mu.Unlock()
-	s.t.Fail(ErrSessionClosed)
-	return true
 }
 
 // locked runs f under Session.mu and sends what that made sendable.

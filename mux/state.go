@@ -183,6 +183,9 @@ func (c *Conn) resetByPeer(r Reason) {
 
 // linkEnded implements owner.
 func (c *Conn) linkEnded(err *ResetError) {
+	if c.state == dialing && c.pending&pendRequest != 0 {
+		err = err.unsent()
+	}
 	c.end(err)
 	c.gone()
 }
@@ -198,8 +201,7 @@ func (c *Conn) gone() {
 	c.inLinger.leave()
 	c.stopWrite()
 	c.recv.settle()
-	c.s.table.remove(c.key)
-	c.s.left()
+	c.s.leave(c.key)
 }
 
 // ask implements owner.

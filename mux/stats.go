@@ -43,10 +43,10 @@ type ConnInfo struct {
 func (s *Session) Conns() []ConnInfo {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	owners := s.table.all()
-	list := make([]ConnInfo, len(owners))
-	for i, o := range owners {
-		list[i] = o.info()
+	tuples := s.table.all()
+	list := make([]ConnInfo, 0, len(tuples))
+	for _, e := range tuples {
+		list = append(list, e.info())
 	}
 	return list
 }

@@ -1,6 +1,9 @@
 package mux
 
-import "sync"
+import (
+	"maps"
+	"sync"
+)
 
 // tuple names a connection of a link, seen from this side.
 type tuple struct{ local, remote uint32 }
@@ -28,29 +31,38 @@ type owner interface {
 	info() ConnInfo
 }
 
+// entry is a tuple's owner and the permit that the tuple stands under.
+type entry struct {
+	owner
+	permit Permit // nil: none
+}
+
 // table holds the tuples of a link. It changes under Session.mu only; its own
 // lock lets the pump look up without waiting for a writer's copy into the ring.
 type table struct {
 	mu      sync.Mutex
-	entries map[tuple]owner
+	entries map[tuple]entry
 }
 
 func (t *table) get(k tuple) owner {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.entries[k]
+	return t.entries[k].owner
 }
 
-func (t *table) put(k tuple, o owner) {
+func (t *table) put(k tuple, e entry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.entries[k] = o
+	t.entries[k] = e
 }
 
-func (t *table) remove(k tuple) {
+// remove returns the permit of what it removed.
+func (t *table) remove(k tuple) Permit {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	p := t.entries[k].permit
 	delete(t.entries, k)
+	return p
 }
 
 func (t *table) len() int {
@@ -59,14 +71,10 @@ func (t *table) len() int {
 	return len(t.entries)
 }
 
-// all returns the owners of the moment, so that they can be ended one by one
+// all returns the entries of the moment, so that they can be ended one by one
 // while the table changes.
-func (t *table) all() []owner {
+func (t *table) all() map[tuple]entry {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	os := make([]owner, 0, len(t.entries))
-	for _, o := range t.entries {
-		os = append(os, o)
-	}
-	return os
+	return maps.Clone(t.entries)
 }

@@ -1,0 +1,144 @@
+package mux
+
+import (
+	"context"
+	"errors"
+	"syscall"
+	"time"
+)
+
+// Dial connects the local port to the remote one. It returns context.Cause if
+// ctx ends first, ETIMEDOUT after Config.DialTimeout, EADDRINUSE if the tuple is
+// taken, EADDRNOTAVAIL for a port that is none, ENOBUFS if this side is out of
+// budget or tuples, and *ResetError if Config.Permit or the other side refused or
+// the link ended.
+func (s *Session) Dial(ctx context.Context, local, remote uint32) (*Conn, error) {
+	if !validPort(local) || !validPort(remote) {
+		return nil, syscall.EADDRNOTAVAIL
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.DialTimeout, syscall.ETIMEDOUT)
+	defer cancel()
+	c, err := s.request(tuple{local, remote})
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		c.cond.Broadcast()
+	})
+	defer stop()
+	if err := c.await(ctx); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// request makes the tuple and sends REQUEST. It asks for a permit only when the
+// tuple could be entered, as a permit may count against a rate.
+func (s *Session) request(k tuple) (*Conn, error) {
+	for {
+		var err error
+		s.withLock(func() { err = s.vacant(k) })
+		if err != nil {
+			return nil, err
+		}
+		p, r := s.permit(k, false)
+		if r != ReasonNone {
+			return nil, &ResetError{Reason: r, Dial: true}
+		}
+		if c, err := s.begin(k, p); !errors.Is(err, errReviewed) {
+			return c, err
+		}
+	}
+}
+
+// begin enters the tuple and sends REQUEST.
+func (s *Session) begin(k tuple, p pass) (*Conn, error) {
+	s.mu.Lock()
+	defer s.unlock()
+	first := s.table.len() == 0
+	c, err := s.enter(k, p, false)
+	if err != nil {
+		return nil, err
+	}
+	if first {
+		s.t.Wake() // the pump may wait without limit
+	}
+	c.open = true
+	c.want(pendRequest)
+	s.tx.drain()
+	return c, nil
+}
+
+// await waits for the answer to REQUEST.
+func (c *Conn) await(ctx context.Context) error {
+	c.s.mu.Lock()
+	defer c.s.unlock()
+	for c.state == dialing && ctx.Err() == nil {
+		c.cond.Wait()
+	}
+	if c.answered {
+		return nil
+	}
+	if c.state == dialing {
+		c.endWrites(context.Cause(ctx))
+		c.beginReset(ReasonNone)
+		c.s.tx.drain()
+	}
+	return c.writeErr
+}
+
+// vacant returns why no connection can be entered under k, or nil. The caller
+// holds mu.
+func (s *Session) vacant(k tuple) error {
+	switch {
+	case s.ended != nil:
+		return s.ended.unsent()
+	case s.closing:
+		return &ResetError{Cause: ErrSessionClosed, Unsent: true}
+	case s.table.get(k) != nil:
+		return syscall.EADDRINUSE
+	case s.table.len() >= s.cfg.MaxConns:
+		return syscall.ENOBUFS
+	}
+	return nil
+}
+
+// enter makes a connection and puts it into the table, where it stands under
+// the permit of p; if it cannot, the permit is released. The first tuple starts
+// the clock of silence. The caller holds mu.
+func (s *Session) enter(k tuple, p pass, incoming bool) (*Conn, error) {
+	err := s.vacant(k)
+	if err == nil && p.reviews != s.reviews.Load() {
+		err = errReviewed
+	}
+	var c *Conn
+	if err == nil {
+		if c = newConn(s, k, incoming); c == nil {
+			err = syscall.ENOBUFS
+		}
+	}
+	if err != nil {
+		p.release()
+		return nil, err
+	}
+	if s.table.len() == 0 {
+		s.since = time.Now()
+		s.hear(s.since)
+	}
+	s.theirs = incoming
+	s.table.put(k, entry{owner: c, permit: p.permit})
+	return c, nil
+}
+
+// leave takes a tuple out of the table, and gives up what it stood under. The
+// caller holds mu.
+func (s *Session) leave(k tuple) {
+	if p := s.table.remove(k); p != nil {
+		p.Release()
+	}
+	if s.table.len() == 0 {
+		s.since = time.Now()
+	}
+}
