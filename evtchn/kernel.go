@@ -122,11 +122,8 @@ func (k *Kernel) bind(remote xen.DomID, bind func() (xen.Port, error)) (*channel
 
 // explain says what the errno of a bind means.
 func explain(err error) error {
-	switch {
-	case errors.Is(err, syscall.ENOSPC):
+	if errors.Is(err, syscall.ENOSPC) {
 		return fmt.Errorf("%w: %w", ErrNoPorts, err)
-	case errors.Is(err, syscall.EPERM):
-		return fmt.Errorf("hypervisor forbids (XSM): %w", err)
 	}
 	return err
 }

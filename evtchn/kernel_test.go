@@ -210,7 +210,7 @@ func TestBindErrors(t *testing.T) {
 	}{
 		{"no ports left", syscall.ENOSPC, ErrNoPorts, "max_event_channels"},
 		{"the errno is kept", syscall.ENOSPC, syscall.ENOSPC, ""},
-		{"XSM forbids it", syscall.EPERM, syscall.EPERM, "hypervisor forbids (XSM)"},
+		{"XSM forbids it", syscall.EPERM, syscall.EPERM, "not permitted"},
 		{"not for this domain", syscall.EINVAL, syscall.EINVAL, "domain 3"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

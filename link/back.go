@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 
-	"xvsock/evtchn"
 	"xvsock/grant"
 	"xvsock/ring"
 	"xvsock/xen"
@@ -114,28 +113,23 @@ func (b *Back) readOffer(ctx context.Context, dev *xenbus.Device) (*taken, error
 // accept binds the frontend's event channels, grants it our header, and says so;
 // or leaves nothing behind.
 func (b *Back) accept(ctx context.Context, dev *xenbus.Device, in *taken) (_ *Link, err error) {
-	var pages []grant.Pages
-	var channels []evtchn.Channel
+	holds := stake{dom: b.dom, peer: b.front, ledger: b.opt.Ledger}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, release(pages, channels))
+			err = errors.Join(err, holds.release())
 		}
 	}()
-	for _, port := range []xen.Port{in.from, in.to} {
-		c, err := b.dom.Events.Interdomain(b.front, port)
-		if err != nil {
-			return nil, fmt.Errorf("bind event channel %d: %w", port, err)
-		}
-		channels = append(channels, c)
-	}
-	from, to := channels[0], channels[1]
-	header, err := b.dom.Grants.Share(b.front, 1, grant.ReadOnly)
+	from, err := holds.interdomain(in.from)
 	if err != nil {
-		return nil, fmt.Errorf("grant header page: %w", err)
+		return nil, err
 	}
-	pages = append(pages, header)
-	if err := header.OnRevoke(ring.StateOffset, to.Port()); err != nil {
-		return nil, fmt.Errorf("arrange the death signal: %w", err)
+	to, err := holds.interdomain(in.to)
+	if err != nil {
+		return nil, err
+	}
+	header, err := holds.header(to.Port())
+	if err != nil {
+		return nil, err
 	}
 	if err := ring.Format(header.Bytes(), ring.Static{Generation: in.static.Generation}); err != nil {
 		return nil, err
@@ -154,12 +148,12 @@ func (b *Back) accept(ctx context.Context, dev *xenbus.Device, in *taken) (_ *Li
 		return nil, err
 	}
 	l := &Link{
-		peer: b.front, generation: in.static.Generation, size: in.static.TxSize, poll: b.opt.Poll,
-		end: end, tx: to, rx: from, pages: pages,
+		generation: in.static.Generation, size: in.static.TxSize, poll: b.opt.Poll,
+		end: end, tx: to, rx: from, holds: holds,
 	}
 	// Xen leaves an event pending on the binder's ports only: wake the frontend.
 	if err := errors.Join(to.Notify(), from.Notify()); err != nil {
 		return nil, err
 	}
-	return l.start(b.opt.Ledger), nil
+	return l.start(), nil
 }

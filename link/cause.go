@@ -3,6 +3,7 @@ package link
 import (
 	"errors"
 	"fmt"
+	"syscall"
 
 	"xvsock/grant"
 	"xvsock/ring"
@@ -84,10 +85,26 @@ func lie(peer xen.DomID, format string, args ...any) error {
 	return &Error{Cause: Broken, Peer: peer, Err: fmt.Errorf(format, args...)}
 }
 
+// ErrForbidden says that the hypervisor's own policy keeps the two domains apart:
+// with XSM in the mode silo no domU reaches another. Neither side has lied.
+var ErrForbidden = errors.New("hypervisor forbids (XSM)")
+
+// forbidden returns err, as one that wraps ErrForbidden if it says what Xen says
+// for XSM alone: EPERM from event channels, GNTST_permission_denied from copies.
+func forbidden(err error) error {
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, grant.StatusPermissionDenied) {
+		return fmt.Errorf("%w: %w", ErrForbidden, err)
+	}
+	return err
+}
+
 // causeOf classifies what the layers below report. A copy from a revoked page or
 // from a dead domain is an end, not a lie; a copy that fails in another way was
 // asked of a reference that the other side gave and that was never good.
 func causeOf(err error) Cause {
+	if errors.Is(err, ErrForbidden) {
+		return Lost
+	}
 	var lie *ring.LieError
 	if errors.As(err, &lie) {
 		return Broken

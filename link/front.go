@@ -111,8 +111,7 @@ func (f *Front) form(ctx context.Context, dev *xenbus.Device) (*Link, error) {
 	l, err := f.connect(ctx, dev, o)
 	if err != nil {
 		withdraw(ctx, dev)
-		f.opt.Ledger.Charge(dev.Peer(), o.count())
-		return nil, errors.Join(err, o.release())
+		return nil, errors.Join(err, o.holds.release())
 	}
 	return l, nil
 }
@@ -126,82 +125,52 @@ func withdraw(ctx context.Context, dev *xenbus.Device) {
 	dev.Switch(ctx, xenbus.Initialising) // fails only if the nodes or xenstore are gone
 }
 
-// offer is what a frontend grants and allocates for its backend.
-type offer struct {
+// frontOffer is what a frontend grants and allocates for its backend.
+type frontOffer struct {
 	generation uint64
+	holds      stake
+	fromEvents evtchn.Channel
+	toEvents   evtchn.Channel
 	header     grant.Pages // read-only
 	from       grant.Pages // from-front, read-only
 	to         grant.Pages // to-front, which the backend copies into
-	fromEvents evtchn.Channel
-	toEvents   evtchn.Channel
 }
 
 // offer allocates everything for a link to backend, or nothing.
-func (f *Front) offer(backend xen.DomID) (_ *offer, err error) {
-	o := &offer{generation: newGeneration()}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, o.release())
-		}
-	}()
-	n := f.opt.RingSize / xen.PageSize
-	if o.header, err = f.dom.Grants.Share(backend, 1, grant.ReadOnly); err != nil {
-		return nil, fmt.Errorf("grant header page: %w", err)
+func (f *Front) offer(backend xen.DomID) (*frontOffer, error) {
+	o := &frontOffer{generation: newGeneration(), holds: stake{dom: f.dom, peer: backend, ledger: f.opt.Ledger}}
+	if err := o.allocate(f.opt.RingSize); err != nil {
+		return nil, errors.Join(err, o.holds.undo())
 	}
-	if o.from, err = f.dom.Grants.Share(backend, n, grant.ReadOnly); err != nil {
-		return nil, fmt.Errorf("grant from-front ring: %w", err)
+	return o, nil
+}
+
+// allocate makes what offer promises, with rings of size bytes.
+func (o *frontOffer) allocate(size int) (err error) {
+	if o.fromEvents, err = o.holds.unbound("from-front"); err != nil {
+		return err
 	}
-	if o.to, err = f.dom.Grants.Share(backend, n, grant.Writable); err != nil {
-		return nil, fmt.Errorf("grant to-front ring: %w", err)
+	if o.toEvents, err = o.holds.unbound("to-front"); err != nil {
+		return err
 	}
-	if o.fromEvents, err = f.dom.Events.Unbound(backend); err != nil {
-		return nil, fmt.Errorf("allocate event channel of from-front: %w", err)
+	if o.header, err = o.holds.header(o.fromEvents.Port()); err != nil {
+		return err
 	}
-	if o.toEvents, err = f.dom.Events.Unbound(backend); err != nil {
-		return nil, fmt.Errorf("allocate event channel of to-front: %w", err)
+	if o.from, err = o.holds.share("from-front ring", size/xen.PageSize, grant.ReadOnly); err != nil {
+		return err
 	}
-	if err = o.header.OnRevoke(ring.StateOffset, o.fromEvents.Port()); err != nil {
-		return nil, fmt.Errorf("arrange the death signal: %w", err)
+	if o.to, err = o.holds.share("to-front ring", size/xen.PageSize, grant.Writable); err != nil {
+		return err
 	}
-	return o, ring.Format(o.header.Bytes(), ring.Static{
+	return ring.Format(o.header.Bytes(), ring.Static{
 		Generation: o.generation,
-		TxSize:     f.opt.RingSize, TxRefs: refs(o.from.Refs()),
-		RxSize: f.opt.RingSize, RxRefs: refs(o.to.Refs()),
+		TxSize:     size, TxRefs: refs(o.from.Refs()),
+		RxSize: size, RxRefs: refs(o.to.Refs()),
 	})
 }
 
-// pages and channels are those that were allocated so far.
-func (o *offer) pages() (all []grant.Pages) {
-	for _, p := range []grant.Pages{o.header, o.from, o.to} {
-		if p != nil {
-			all = append(all, p)
-		}
-	}
-	return all
-}
-
-func (o *offer) channels() (all []evtchn.Channel) {
-	for _, c := range []evtchn.Channel{o.fromEvents, o.toEvents} {
-		if c != nil {
-			all = append(all, c)
-		}
-	}
-	return all
-}
-
-// count is the number of pages offered.
-func (o *offer) count() (n int) {
-	for _, p := range o.pages() {
-		n += len(p.Refs())
-	}
-	return n
-}
-
-// release takes the offer back.
-func (o *offer) release() error { return release(o.pages(), o.channels()) }
-
 // connect makes the offer and takes up what the backend answers.
-func (f *Front) connect(ctx context.Context, dev *xenbus.Device, o *offer) (*Link, error) {
+func (f *Front) connect(ctx context.Context, dev *xenbus.Device, o *frontOffer) (*Link, error) {
 	if err := dev.Switch(ctx, xenbus.Initialised,
 		xenbus.Node{Name: "version", Value: Version},
 		xenbus.Node{Name: "header-ref", Value: decimal(o.header.Refs()[0])},
@@ -235,10 +204,10 @@ func (f *Front) connect(ctx context.Context, dev *xenbus.Device, o *offer) (*Lin
 		return nil, err
 	}
 	l := &Link{
-		peer: dev.Peer(), generation: o.generation, size: f.opt.RingSize, poll: f.opt.Poll,
-		end: end, tx: o.fromEvents, rx: o.toEvents, pages: o.pages(),
+		generation: o.generation, size: f.opt.RingSize, poll: f.opt.Poll,
+		end: end, tx: o.fromEvents, rx: o.toEvents, holds: o.holds,
 	}
-	return l.start(f.opt.Ledger), nil
+	return l.start(), nil
 }
 
 // backendPages reads where the backend's header is and checks that it belongs to

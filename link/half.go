@@ -30,14 +30,19 @@ const closeTimeout = 2 * time.Second
 type Options struct {
 	// RingSize is the size of each ring in bytes, a power of two from
 	// ring.MinSize to ring.MaxSize; 0 is DefaultRingSize. On a front link the
-	// frontend decides, and this is the most that a backend allows.
+	// frontend decides, and this is the most that a backend allows. On a peer
+	// link each side decides for the ring that it sends through, and 0 is less
+	// where there are many links.
 	RingSize int
+	// MaxRing is the largest ring in bytes that the other side of a peer link may
+	// bring; 0: RingSize, and at least DefaultRingSize.
+	MaxRing int
 	// Poll is how long a side looks at the rings before it sleeps; 0: not at
 	// all.
 	Poll time.Duration
 	// Ledger is the domain's; nil: one of its own.
 	Ledger *Ledger
-	// Log takes one line for each link that forms or ends; nil: none.
+	// Log takes one line for each front link that forms or ends; nil: none.
 	Log *slog.Logger
 }
 
@@ -51,6 +56,20 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// forPeer fills in what was left out for a peer link.
+func (o Options) forPeer() Options {
+	size := o.RingSize
+	o = o.withDefaults()
+	if size == 0 {
+		o.RingSize = o.Ledger.ringSize()
+	}
+	if o.MaxRing == 0 {
+		// The other side may have fewer links than this one, and so larger rings.
+		o.MaxRing = max(o.RingSize, DefaultRingSize)
 	}
 	return o
 }
@@ -73,14 +92,14 @@ type half struct {
 // serve makes the link again and again until the device is no more (an error that
 // wraps one of xenbus's), ctx ends, or xenstore fails.
 func (h *half) serve(ctx context.Context, use Use) error {
-	var p pace
+	var p Pace
 	for {
 		lived, err := h.once(ctx, use)
 		if over(ctx, err) || h.dom.Store.Err() != nil {
 			h.leave()
 			return err
 		}
-		wait := p.next(err, lived)
+		wait := p.Next(err, lived)
 		h.opt.Log.Info("link is down", "domain", h.dev.Peer(), "reason", err, "again_in", wait)
 		if err := h.dev.Pause(ctx, wait); err != nil {
 			h.leave()
@@ -137,7 +156,6 @@ func (h *half) run(ctx context.Context, l *Link, use Use) (time.Duration, error)
 	if left := <-gone; over(ctx, left) {
 		err = left
 	}
-	h.opt.Ledger.Charge(l.Peer(), l.Pages())
 	if cerr := l.Close(); cerr != nil {
 		h.opt.Log.Warn("take link down", "domain", l.Peer(), "error", cerr)
 	}

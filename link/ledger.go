@@ -23,6 +23,13 @@ const (
 	remakes  = 5                 // after so many at once
 )
 
+// A daemon with many links spends less on each (design, section 4): on every one
+// that forms while there are more than manyLinks, a ring of manyRingSize bytes.
+const (
+	manyLinks    = 32
+	manyRingSize = 16 << 10
+)
+
 // ErrHeld says that a peer may still hold too many pages of links that were torn
 // down, so that no new link to it is made for now.
 var ErrHeld = errors.New("too many pages of ended links may still be held by this domain")
@@ -32,6 +39,7 @@ var ErrHeld = errors.New("too many pages of ended links may still be held by thi
 // goroutines at once.
 type Ledger struct {
 	made atomic.Uint64 // links so far, from a random number on
+	open atomic.Int64  // links that are not closed
 
 	mu    sync.Mutex
 	peers map[xen.DomID]*account
@@ -56,9 +64,24 @@ func NewLedger() *Ledger {
 	return g
 }
 
-// serial returns a number that no other link of this process has. Ledgers start
-// far apart.
-func (g *Ledger) serial() uint64 { return g.made.Add(1) }
+// opened counts one more link and returns a number that no other link of this
+// process has. Ledgers start far apart.
+func (g *Ledger) opened() (serial uint64) {
+	g.open.Add(1)
+	return g.made.Add(1)
+}
+
+// closed counts one link less.
+func (g *Ledger) closed() { g.open.Add(-1) }
+
+// ringSize is the size in bytes of a peer link's ring that nobody has asked to be
+// of another size.
+func (g *Ledger) ringSize() int {
+	if g.open.Load() > manyLinks {
+		return manyRingSize
+	}
+	return DefaultRingSize
+}
 
 // Admit asks whether a link to peer may be made now. It returns how long to wait
 // before making it, having counted the attempt, or an error that wraps ErrHeld.

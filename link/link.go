@@ -7,6 +7,9 @@
 // leaves the device in place. A Link is one such bond while it lasts; above it
 // package mux runs connections.
 //
+// An Offer is one side's part in making a peer link, between two domains of which
+// neither is the other's backend. Both ends are alike once it is made.
+//
 // A link ends in one of four ways, see Cause. Ending it never needs the other
 // side: our state byte goes to 0, the other side gets an event, our pages are
 // revoked, our ports unbound.
@@ -37,8 +40,7 @@ type Domain struct {
 // Link is one link to one domain. Its methods follow mux.Transport, which says
 // which of them may be called at once.
 type Link struct {
-	peer       xen.DomID
-	generation uint64 // the frontend's word
+	generation uint64 // the word of the frontend, or of a peer link's initiator
 	serial     uint64 // ours
 	size       int    // of the smaller ring, bytes
 	formed     time.Time
@@ -46,7 +48,7 @@ type Link struct {
 
 	end    *ring.End
 	tx, rx evtchn.Channel // of the ring that we write, of the ring that we read
-	pages  []grant.Pages  // ours, granted to peer
+	holds  stake
 
 	wake  chan struct{}
 	timer *time.Timer // of Wait; the receive side's
@@ -63,8 +65,8 @@ type Link struct {
 }
 
 // start fills in what every link needs once its rings and channels stand.
-func (l *Link) start(g *Ledger) *Link {
-	l.serial = g.serial()
+func (l *Link) start() *Link {
+	l.serial = l.holds.ledger.opened()
 	l.formed = time.Now()
 	l.wake = make(chan struct{}, 1)
 	l.done = make(chan struct{})
@@ -74,24 +76,25 @@ func (l *Link) start(g *Ledger) *Link {
 }
 
 // Peer is the domain at the other end.
-func (l *Link) Peer() xen.DomID { return l.peer }
+func (l *Link) Peer() xen.DomID { return l.holds.peer }
 
 // Serial names this link among all that this process makes. Unlike the generation
 // it is nobody else's word.
 func (l *Link) Serial() uint64 { return l.serial }
 
-// Generation is the random number by which the frontend tells this link from
-// earlier and later ones between the same two domains.
+// Generation is the random number by which the frontend, or the initiator of a
+// peer link, tells this link from earlier and later ones between the same two
+// domains.
 func (l *Link) Generation() uint64 { return l.generation }
 
+// Ring is the size in bytes of the smaller ring.
+func (l *Link) Ring() int { return l.size }
+
+// Formed is since when the link stands on this side.
+func (l *Link) Formed() time.Time { return l.formed }
+
 // Pages is the number of pages that this side has granted for the link.
-func (l *Link) Pages() int {
-	n := 0
-	for _, p := range l.pages {
-		n += len(p.Refs())
-	}
-	return n
-}
+func (l *Link) Pages() int { return l.holds.count() }
 
 // Wakeups counts how often this side slept and was woken.
 func (l *Link) Wakeups() uint64 { return l.sleep.Load() }
@@ -192,7 +195,7 @@ func (l *Link) End(cause Cause, err error) {
 	if l.err != nil {
 		return
 	}
-	l.err = &Error{Cause: cause, Peer: l.peer, Err: err}
+	l.err = &Error{Cause: cause, Peer: l.holds.peer, Err: err}
 	close(l.done)
 }
 
@@ -203,10 +206,11 @@ func (l *Link) fail(err error) error {
 	return l.Err()
 }
 
-// Close gives everything back that this side holds for the link, and ends it if
-// it is still up. It is called once nobody uses the rings any more; a second
-// call does nothing. It does not wait for the other side, which sees its state
-// byte, gets an event, and finds our pages revoked.
+// Close gives everything back that this side holds for the link, charges its
+// pages to the ledger, and ends the link if it is still up. It is called once
+// nobody uses the rings any more; a second call does nothing. It does not wait
+// for the other side, which sees its state byte, gets an event, and finds our
+// pages revoked.
 func (l *Link) Close() error {
 	l.End(Closed, nil)
 	l.flushing.Lock()
@@ -216,18 +220,6 @@ func (l *Link) Close() error {
 	}
 	l.closed = true
 	l.end.Close()
-	return errors.Join(l.tx.Notify(), l.rx.Notify(), release(l.pages, []evtchn.Channel{l.tx, l.rx}))
-}
-
-// release revokes pages and then unbinds channels: in this order, since a grant
-// whose end sends an event holds on to the port.
-func release(pages []grant.Pages, channels []evtchn.Channel) error {
-	var errs []error
-	for _, p := range pages {
-		errs = append(errs, p.Revoke())
-	}
-	for _, c := range channels {
-		errs = append(errs, c.Close())
-	}
-	return errors.Join(errs...)
+	l.holds.ledger.closed()
+	return errors.Join(l.tx.Notify(), l.rx.Notify(), l.holds.release())
 }

@@ -178,7 +178,7 @@ func receive(t *testing.T, l *link.Link, n int) []byte {
 func exchange(t *testing.T, a, b *link.Link) {
 	t.Helper()
 	for i := range 100 {
-		text := bytes.Repeat([]byte{byte(i), byte(i >> 3)}, 1+i*40)
+		text := bytes.Repeat([]byte{byte(i), byte(i >> 3)}, min(1+i*40, a.Ring()/4))
 		send(t, a, text)
 		if got := receive(t, b, len(text)); !bytes.Equal(got, text) {
 			t.Fatalf("message %d came over changed", i)

@@ -3,6 +3,7 @@ package link
 import (
 	"sync/atomic"
 
+	"xvsock/evtchn"
 	"xvsock/ring"
 	"xvsock/xen"
 )
@@ -43,10 +44,11 @@ func loopEnd(opt Options, self xen.DomID, generation uint64, own, peer, tx, rx [
 		return nil, err
 	}
 	l := &Link{
-		peer: self, generation: generation, size: opt.RingSize,
+		generation: generation, size: opt.RingSize,
 		end: end, tx: txPort, rx: rxPort,
+		holds: stake{peer: self, ledger: opt.Ledger, channels: []evtchn.Channel{txPort, rxPort}},
 	}
-	return l.start(opt.Ledger), nil
+	return l.start(), nil
 }
 
 // loopPort is an event channel within the process.

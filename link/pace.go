@@ -10,12 +10,13 @@ const (
 	stable       = 10 * time.Second // a link that lived so long starts the backoff anew
 )
 
-// pace spaces the attempts to make one link.
-type pace struct{ backoff time.Duration }
+// Pace spaces the attempts to make one link. The zero Pace is at the beginning;
+// it is used by one goroutine at a time.
+type Pace struct{ backoff time.Duration }
 
-// next returns how long to wait after an attempt that ended with err and whose
+// Next returns how long to wait after an attempt that ended with err and whose
 // link, if one was formed, lived for so long.
-func (p *pace) next(err error, lived time.Duration) time.Duration {
+func (p *Pace) Next(err error, lived time.Duration) time.Duration {
 	if CauseOf(err) == Broken {
 		p.backoff = 0
 		return brokenPause

@@ -59,7 +59,7 @@ func (p *peerPages) fetchHeader() (ring.Static, error) {
 	page := make([]byte, ring.HeaderSize)
 	err := p.grants.Copy([]grant.Segment{{Local: page, Domain: p.domain, Ref: p.header}})
 	if err != nil {
-		return ring.Static{}, err
+		return ring.Static{}, forbidden(err)
 	}
 	return ring.ParseStatic(page)
 }

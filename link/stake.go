@@ -1,0 +1,97 @@
+package link
+
+import (
+	"errors"
+	"fmt"
+
+	"xvsock/evtchn"
+	"xvsock/grant"
+	"xvsock/ring"
+	"xvsock/xen"
+)
+
+// stake is what this domain has put into one link, or into the attempt at one:
+// pages granted to peer and event channels bound for it, in the order in which
+// they came. Whoever holds a stake ends it once, by release or by undo.
+type stake struct {
+	dom      *Domain
+	peer     xen.DomID
+	ledger   *Ledger
+	pages    []grant.Pages
+	channels []evtchn.Channel
+}
+
+// share grants n more pages; what names them in the error.
+func (s *stake) share(what string, n int, access grant.Access) (grant.Pages, error) {
+	p, err := s.dom.Grants.Share(s.peer, n, access)
+	if err != nil {
+		return nil, fmt.Errorf("grant %s: %w", what, err)
+	}
+	s.pages = append(s.pages, p)
+	return p, nil
+}
+
+// header grants the header page, the first of all pages, and arranges the death
+// signal: when the grant ends, by us or with this process, the state byte goes to
+// 0 and the other end of port gets an event.
+func (s *stake) header(port xen.Port) (grant.Pages, error) {
+	p, err := s.share("header page", 1, grant.ReadOnly)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.OnRevoke(ring.StateOffset, port); err != nil {
+		return nil, fmt.Errorf("arrange the death signal: %w", err)
+	}
+	return p, nil
+}
+
+// unbound allocates an event channel that peer may bind.
+func (s *stake) unbound(what string) (evtchn.Channel, error) {
+	c, err := s.dom.Events.Unbound(s.peer)
+	if err != nil {
+		return nil, fmt.Errorf("allocate event channel of %s: %w", what, forbidden(err))
+	}
+	s.channels = append(s.channels, c)
+	return c, nil
+}
+
+// interdomain binds an event channel that peer has allocated.
+func (s *stake) interdomain(port xen.Port) (evtchn.Channel, error) {
+	c, err := s.dom.Events.Interdomain(s.peer, port)
+	if err != nil {
+		return nil, fmt.Errorf("bind event channel %d: %w", port, forbidden(err))
+	}
+	s.channels = append(s.channels, c)
+	return c, nil
+}
+
+// count is the number of pages granted.
+func (s *stake) count() (n int) {
+	for _, p := range s.pages {
+		n += len(p.Refs())
+	}
+	return n
+}
+
+// release gives everything back, and counts the pages against peer, which may
+// have mapped them.
+func (s *stake) release() error {
+	if n := s.count(); n > 0 {
+		s.ledger.Charge(s.peer, n)
+	}
+	return s.undo()
+}
+
+// undo gives everything back of which peer was never told: pages are revoked and
+// then channels unbound, in this order, since a grant whose end sends an event
+// holds on to the port.
+func (s *stake) undo() error {
+	var errs []error
+	for _, p := range s.pages {
+		errs = append(errs, p.Revoke())
+	}
+	for _, c := range s.channels {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}
