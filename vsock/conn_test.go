@@ -113,7 +113,7 @@ func TestEverySpellingOfADomainReachesIt(t *testing.T) {
 			a.Close()
 			b.Close()
 		}
-		if p := front.stack.Peers(); len(p) != 1 || !p[0].Backend || p[0].Domain != 0 || p[0].Pages != 33 {
+		if p := front.stack.Peers(); len(p) != 1 || p[0].Kind != vsock.ToBackend || p[0].Domain != 0 || p[0].Pages != 33 {
 			t.Errorf("the frontend's links: %+v; the loop is none of them", p)
 		}
 	})

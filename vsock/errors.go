@@ -42,30 +42,40 @@ func listenError(op string, err error, addr Addr) error {
 func bare(err error) error {
 	var reset *mux.ResetError
 	if errors.As(err, &reset) {
-		return &resetError{reset}
+		return &errnoError{err: reset, errno: reset.Errno()}
 	}
 	return err
 }
 
-// resetError is a *mux.ResetError that unwraps to its errno alone. The text says
-// why a link ended, but the chain of that cause holds errors of other things,
-// such as the io.EOF of the connection to port 1 or of xenstore: whoever asks
-// errors.Is(err, io.EOF) must not take a loss for the end of the stream.
-type resetError struct{ reset *mux.ResetError }
+// errnoError is an error that unwraps to its errno alone. The text says why a link
+// ended, or was not made, but the chain of that cause holds errors of other
+// things, such as the io.EOF of the connection to port 1 or of xenstore: whoever
+// asks errors.Is(err, io.EOF) must not take a loss for the end of the stream.
+type errnoError struct {
+	err   error
+	errno syscall.Errno
+}
 
 // Error implements error.
-func (e *resetError) Error() string { return e.reset.Error() }
+func (e *errnoError) Error() string { return e.err.Error() }
 
 // Unwrap returns the errno that a socket program expects.
-func (e *resetError) Unwrap() error { return e.reset.Errno() }
+func (e *errnoError) Unwrap() error { return e.errno }
 
-// dialError says why a Dial failed: what the other side or the link said, else
+// brokerError is what a Broker reported, as Dial returns it.
+func brokerError(err error) error {
+	errno := syscall.EHOSTUNREACH
+	errors.As(err, &errno)
+	return &errnoError{err: err, errno: errno}
+}
+
+// dialError says why a Dial failed: what the other side or its link said, else
 // that ctx ended, as ETIMEDOUT or as context.Canceled with its cause.
 func dialError(ctx context.Context, err error) error {
 	var reset *mux.ResetError
 	ended := ctx.Err()
 	switch {
-	case ended == nil, errors.As(err, &reset):
+	case ended == nil, errors.As(err, &reset) && !reset.Unsent:
 		return err
 	case errors.Is(ended, context.DeadlineExceeded):
 		return syscall.ETIMEDOUT // what connect says when nobody answers

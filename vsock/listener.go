@@ -183,7 +183,7 @@ func (s *Stack) Listen(port uint32) (*Listener, error) {
 	defer s.mu.Unlock()
 	addr := Addr{CID: uint32(s.cfg.Self), Port: port}
 	switch {
-	case s.closed:
+	case s.closed():
 		return nil, listenError(opListen, net.ErrClosed, addr)
 	case port == PortAny, port == PortManager && !s.cfg.Backend:
 		return nil, listenError(opListen, syscall.EACCES, addr)

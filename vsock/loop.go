@@ -19,11 +19,7 @@ func (s *Stack) loopSession() (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Both ends are this domain's own, but each books its half of a connection.
-	lp := &loop{
-		dialing:   s.newSession(a, mux.NewBudget(s.cfg.PeerMemory, s.budget)),
-		accepting: s.newSession(b, mux.NewBudget(s.cfg.PeerMemory, s.budget)),
-	}
+	lp := &loop{dialing: s.newLoopEnd(a), accepting: s.newLoopEnd(b)}
 	s.loop = lp
 	for _, ses := range []*session{lp.dialing, lp.accepting} {
 		s.loops.Go(func() {
@@ -33,6 +29,14 @@ func (s *Stack) loopSession() (*session, error) {
 		})
 	}
 	return lp.dialing, nil
+}
+
+// newLoopEnd makes the session of one end of the loop. No Guard is asked about its
+// connections. Both ends are this domain's own, but each books its half of them.
+func (s *Stack) newLoopEnd(l *link.Link) *session {
+	ses := &session{link: l}
+	ses.Session = mux.NewSession(transport{l}, s.muxConfig(ses, mux.NewBudget(s.cfg.PeerMemory, s.budget)))
+	return ses
 }
 
 // dropLoop forgets a loop that has ended, so that the next Dial makes another.

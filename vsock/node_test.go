@@ -70,15 +70,15 @@ func (n *node) kill() {
 }
 
 // serve returns what a half does with its links.
-func (n *node) serve(front bool) link.Use {
+func (n *node) serve(kind vsock.Kind) link.Use {
 	return func(_ context.Context, l *link.Link) error {
 		n.links <- l
-		return n.stack.Serve(l, front)
+		return n.stack.Serve(l, kind)
 	}
 }
 
 // front runs the frontend's half.
-func (n *node) front() *node { return n.frontWith(n.serve(true)) }
+func (n *node) front() *node { return n.frontWith(n.serve(vsock.ToBackend)) }
 
 // frontWith runs the frontend's half with something else than the Stack above.
 func (n *node) frontWith(use link.Use) *node {
@@ -87,7 +87,7 @@ func (n *node) frontWith(use link.Use) *node {
 }
 
 // back runs the backend's half for domain front.
-func (n *node) back(front xen.DomID) *node { return n.backWith(front, n.serve(false)) }
+func (n *node) back(front xen.DomID) *node { return n.backWith(front, n.serve(vsock.ToFrontend)) }
 
 // backWith runs the backend's half with something else than the Stack above.
 func (n *node) backWith(front xen.DomID, use link.Use) *node {

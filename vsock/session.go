@@ -12,18 +12,42 @@ import (
 type session struct {
 	*mux.Session
 	link *link.Link
+	kind Kind
 }
 
-// newSession makes the session of l, whose connections hold what they receive
-// in budget.
-func (s *Stack) newSession(l *link.Link, budget *mux.Budget) *session {
-	ses := &session{link: l}
-	ses.Session = mux.NewSession(transport{l}, mux.Config{
-		Route:  func(local, _ uint32) (mux.Acceptor, mux.Reason) { return s.route(ses, local) },
-		Budget: budget,
-		Log:    s.cfg.Log.With("domain", l.Peer()),
-	})
+// newSession makes the session of l, a link to another domain.
+func (s *Stack) newSession(l *link.Link, kind Kind) *session {
+	ses := &session{link: l, kind: kind}
+	cfg := s.muxConfig(ses, s.budgetOf(l.Peer()))
+	if s.cfg.Guard != nil {
+		cfg.Permit = func(local, remote uint32, incoming bool) (mux.Permit, mux.Reason) {
+			return s.admit(ses, local, remote, incoming)
+		}
+	}
+	if kind == ToPeer {
+		cfg.Idle = s.cfg.Idle
+	}
+	ses.Session = mux.NewSession(transport{l}, cfg)
 	return ses
+}
+
+// muxConfig is what the sessions of all links have in common. What connections
+// receive they hold in budget.
+func (s *Stack) muxConfig(ses *session, budget *mux.Budget) mux.Config {
+	return mux.Config{
+		Route:    func(local, _ uint32) (mux.Acceptor, mux.Reason) { return s.route(ses, local) },
+		Budget:   budget,
+		MaxConns: s.cfg.MaxConns,
+		Log:      s.cfg.Log.With("domain", ses.link.Peer()),
+	}
+}
+
+// request is a connection of ses as a Guard is asked about it.
+func (ses *session) request(local, remote uint32, incoming bool) Request {
+	return Request{
+		Peer: ses.link.Peer(), Serial: ses.link.Serial(), Kind: ses.kind,
+		Incoming: incoming, Local: local, Remote: remote,
+	}
 }
 
 // settled reports that the other side has taken all there will ever be: no

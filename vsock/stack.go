@@ -1,12 +1,11 @@
 package vsock
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
-	"slices"
 	"sync"
 	"time"
 
@@ -21,12 +20,8 @@ const (
 	minDaemonBudget   = 8 << 20
 )
 
-// Close gives the other sides so long to take what is in the rings, and looks so
-// often whether they have.
-const (
-	closeGrace = 500 * time.Millisecond
-	closeLook  = 5 * time.Millisecond
-)
+// defaultIdle is how long a link to a peer stays without connections.
+const defaultIdle = 60 * time.Second
 
 // Config describes a Stack.
 type Config struct {
@@ -35,9 +30,17 @@ type Config struct {
 	// Memory bounds what all connections may hold unread, in bytes; below 8 MiB
 	// it is 8 MiB.
 	Memory int64
-	// PeerMemory bounds the same for one domain; 0 is 4 MiB.
+	// PeerMemory bounds the same for one domain; 0 is 4 MiB. A domain gets less
+	// when others hold much (mux.Budget).
 	PeerMemory int64
-	Log        *slog.Logger // nil: none
+	// MaxConns bounds the connections over one link; 0: mux.DefaultMaxConns.
+	MaxConns int
+	Guard    Guard  // who decides who may connect; nil: everybody may
+	Broker   Broker // who makes links to peers; nil: nobody does
+	// Idle is how long a ToPeer link stays without connections, and twice that if
+	// the other domain made the last one (mux.Config.Idle); 0: 60 s.
+	Idle time.Duration
+	Log  *slog.Logger // nil: none
 }
 
 // Stack is the sockets of one domain: its listeners, and a session of connections
@@ -52,17 +55,17 @@ type Stack struct {
 	cfg    Config
 	budget *mux.Budget // of all domains
 
-	mu         sync.Mutex
-	sessions   map[xen.DomID]*session
-	budgets    map[xen.DomID]*mux.Budget
-	loop       *loop     // nil until the first Dial to this domain itself
-	backend    xen.DomID // whose link is the front link
-	hasBackend bool
-	listeners  map[uint32]*Listener
-	lastPort   uint32
-	closed     bool
+	mu        sync.Mutex
+	sessions  map[xen.DomID]*session
+	budgets   map[xen.DomID]*mux.Budget
+	loop      *loop    // nil until the first Dial to this domain itself
+	backend   *session // of the front link, at its frontend; nil: none
+	listeners map[uint32]*Listener
+	lastPort  uint32
 
-	loops sync.WaitGroup
+	closing context.Context // ends with Close, under mu
+	close   context.CancelFunc
+	loops   sync.WaitGroup
 }
 
 // errTwice says that a Stack serves a link to the same domain already.
@@ -76,7 +79,10 @@ func NewStack(cfg Config) *Stack {
 	if cfg.PeerMemory == 0 {
 		cfg.PeerMemory = defaultPeerBudget
 	}
-	return &Stack{
+	if cfg.Idle == 0 {
+		cfg.Idle = defaultIdle
+	}
+	s := &Stack{
 		cfg:       cfg,
 		budget:    mux.NewBudget(max(cfg.Memory, minDaemonBudget), nil),
 		sessions:  make(map[xen.DomID]*session),
@@ -84,17 +90,19 @@ func NewStack(cfg Config) *Stack {
 		listeners: make(map[uint32]*Listener),
 		lastPort:  lastEphemeral,
 	}
+	s.closing, s.close = context.WithCancel(context.Background())
+	return s
 }
 
 // Self is the domain whose sockets these are.
 func (s *Stack) Self() xen.DomID { return s.cfg.Self }
 
 // Serve runs the connections of a link until it ends, and returns why. The link
-// is not used any more then; closing it is the caller's. front says that the
-// other domain is our backend. A Stack has one link to a domain at a time, and
-// none after Close (net.ErrClosed).
-func (s *Stack) Serve(l *link.Link, front bool) error {
-	ses, err := s.add(l, front)
+// is not used any more then; closing it is the caller's. kind says what the other
+// domain is to this one. A Stack has one link to a domain at a time, but for one
+// that has ended, and none after Close (net.ErrClosed).
+func (s *Stack) Serve(l *link.Link, kind Kind) error {
+	ses, err := s.add(l, kind)
 	if err != nil {
 		return fmt.Errorf("serve link to domain %v: %w", l.Peer(), err)
 	}
@@ -103,32 +111,34 @@ func (s *Stack) Serve(l *link.Link, front bool) error {
 }
 
 // add routes l's domain to a new session.
-func (s *Stack) add(l *link.Link, front bool) (*session, error) {
+func (s *Stack) add(l *link.Link, kind Kind) (*session, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	peer := l.Peer()
-	if s.closed {
+	if s.closed() {
 		return nil, net.ErrClosed
 	}
-	if s.sessions[peer] != nil {
+	if old := s.sessions[peer]; old != nil && old.link.Err() == nil {
 		return nil, errTwice
 	}
-	ses := s.newSession(l, s.budgetOf(peer))
+	ses := s.newSession(l, kind)
 	s.sessions[peer] = ses
-	if front {
-		s.backend, s.hasBackend = peer, true
+	if kind == ToBackend {
+		s.backend = ses
 	}
 	return ses, nil
 }
 
-// remove takes a session that has ended out of the routes.
+// remove takes a session that has ended out of the routes, unless another has its
+// place already.
 func (s *Stack) remove(ses *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	peer := ses.link.Peer()
-	delete(s.sessions, peer)
-	if s.hasBackend && s.backend == peer {
-		s.hasBackend = false
+	if peer := ses.link.Peer(); s.sessions[peer] == ses {
+		delete(s.sessions, peer)
+	}
+	if s.backend == ses {
+		s.backend = nil
 	}
 }
 
@@ -137,85 +147,11 @@ func (s *Stack) remove(ses *session) {
 func (s *Stack) route(ses *session, local uint32) (mux.Acceptor, mux.Reason) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.closed() {
 		return nil, mux.ReasonShuttingDown
 	}
 	if l := s.listeners[local]; l != nil {
 		return acceptor{l: l, ses: ses}, mux.ReasonNone
 	}
 	return nil, mux.ReasonRefused
-}
-
-// Peer describes one link for status.
-type Peer struct {
-	Domain  xen.DomID
-	Backend bool // it is our backend
-	Conns   int  // open connections
-	Pages   int  // that we have granted to it
-}
-
-// Peers lists the links to other domains that are up, by domain id.
-func (s *Stack) Peers() []Peer {
-	s.mu.Lock()
-	sessions := maps.Clone(s.sessions)
-	backend, hasBackend := s.backend, s.hasBackend
-	s.mu.Unlock()
-	all := make([]Peer, 0, len(sessions))
-	for _, id := range slices.Sorted(maps.Keys(sessions)) {
-		ses := sessions[id]
-		if ses.link.Err() != nil {
-			continue // ended, and about to be removed
-		}
-		all = append(all, Peer{
-			Domain: id, Backend: hasBackend && backend == id,
-			Conns: ses.Stats().Open, Pages: ses.link.Pages(),
-		})
-	}
-	return all
-}
-
-// Close closes all listeners and resets all connections, and the links end. The
-// other sides have half a second to take what was written, and the resets that
-// say why; no domain can hold Close up for longer.
-func (s *Stack) Close() error {
-	listeners, sessions := s.shut()
-	for _, l := range listeners {
-		l.Close()
-	}
-	for _, ses := range sessions {
-		ses.Reset(func(uint32, uint32, bool) bool { return true }, mux.ReasonShuttingDown)
-	}
-	settle(sessions)
-	for _, ses := range sessions {
-		ses.Close()
-	}
-	s.loops.Wait()
-	return nil
-}
-
-// shut lets nothing new begin, and returns what there is.
-func (s *Stack) shut() ([]*Listener, []*session) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed = true
-	sessions := slices.Collect(maps.Values(s.sessions))
-	if s.loop != nil {
-		sessions = append(sessions, s.loop.dialing, s.loop.accepting)
-	}
-	return slices.Collect(maps.Values(s.listeners)), sessions
-}
-
-// settle waits until all sessions are settled, or closeGrace has passed. A pump
-// that is woken looks how far the other side is.
-func settle(sessions []*session) {
-	left := slices.Clone(sessions)
-	for end := time.Now().Add(closeGrace); time.Now().Before(end); time.Sleep(closeLook) {
-		left = slices.DeleteFunc(left, (*session).settled)
-		if len(left) == 0 {
-			return
-		}
-		for _, ses := range left {
-			ses.link.Wake()
-		}
-	}
 }
