@@ -1,7 +1,8 @@
 // Package toolstack is what the toolstack's domain does for xvsock: it finds
-// domains, attaches them to a backend and detaches them. All of it is xenstore
-// nodes, written in one transaction with the right owners, so it works beside
-// any toolstack and with any xenstored.
+// domains, attaches them to a backend, by hand or as they appear, moves and
+// detaches them, knows their tags, and pushes policy. All of it is xenstore nodes,
+// written in one transaction with the right owners, so it works beside any
+// toolstack and with any xenstored.
 //
 // Attaching is the toolstack's consent: it names the backend, and it writes into
 // the backend's directory who the frontend is, where the frontend cannot write

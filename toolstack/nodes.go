@@ -81,11 +81,17 @@ func (w *writer) dir(dir string, perms []xenstore.Permission) {
 
 // node writes a value with the given permissions.
 func (w *writer) node(name, value string, perms []xenstore.Permission) {
-	if w.err == nil {
-		w.err = w.tx.Write(w.ctx, name, value)
-	}
+	w.inherit(name, value)
 	if w.err == nil {
 		w.err = w.tx.SetPermissions(w.ctx, name, perms...)
+	}
+}
+
+// inherit writes a value. A node that is new gets the permissions of the one
+// above it.
+func (w *writer) inherit(name, value string) {
+	if w.err == nil {
+		w.err = w.tx.Write(w.ctx, name, value)
 	}
 }
 
@@ -102,4 +108,13 @@ func absentIsFine(err error) error {
 		return nil
 	}
 	return err
+}
+
+// exists reports whether a node is there.
+func exists(ctx context.Context, read func(context.Context, string) (string, error), node string) (bool, error) {
+	_, err := read(ctx, node)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
