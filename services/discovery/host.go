@@ -21,7 +21,6 @@ const (
 	// A domain enters all its services at once, twice over, and then may
 	// change a few a second: so it can push only its share of the changes out
 	// of the history that all watchers read.
-	registerRate  = rate.Limit(8)
 	registerBurst = 2 * services.MaxServices
 )
 
@@ -37,7 +36,7 @@ var ErrNotJoined = errors.New("domain has not joined")
 // and Unregister come from the domain itself and count only for the link that
 // joined, so that nothing late brings back what a Drop has taken out.
 type HostDirectory struct {
-	visible Visible
+	cfg HostConfig
 
 	mu      sync.Mutex
 	members map[uint16]*member
@@ -51,11 +50,23 @@ type member struct {
 	bucket   *rate.Limiter
 }
 
-// NewHostDirectory returns an empty directory. Without visible, a domain sees
-// its own services only.
-func NewHostDirectory(visible Visible) *HostDirectory {
+// DefaultRegistrations is how many registrations a second may change something for
+// one domain.
+const DefaultRegistrations = 8
+
+// HostConfig describes a HostDirectory.
+type HostConfig struct {
+	Visible Visible // nil: a domain sees its own services only
+	// Registrations is how many registrations of one domain may change something
+	// a second; 0: DefaultRegistrations.
+	Registrations int
+}
+
+// NewHostDirectory returns an empty directory.
+func NewHostDirectory(cfg HostConfig) *HostDirectory {
+	cfg.Registrations = cmp.Or(cfg.Registrations, DefaultRegistrations)
 	return &HostDirectory{
-		visible: visible,
+		cfg:     cfg,
 		members: make(map[uint16]*member),
 		log:     journal.New[Change](hostHistory, journal.RandomStart()),
 	}
@@ -81,7 +92,7 @@ func (h *HostDirectory) Join(identity Caller) error {
 	m := &member{
 		identity: identity,
 		records:  make(map[string]Record),
-		bucket:   rate.NewLimiter(registerRate, registerBurst),
+		bucket:   rate.NewLimiter(rate.Limit(h.cfg.Registrations), registerBurst),
 	}
 	if there {
 		m.bucket = old.bucket // making the link again gives no new budget
@@ -216,5 +227,5 @@ func (h *HostDirectory) Next(ctx context.Context, c Caller, after uint64) ([]Cha
 // sees reports whether a caller may know of a record. A domain knows its own.
 func (h *HostDirectory) sees(c Caller, r Record) bool {
 	own := c.Domain == r.DomainID && c.UUID == r.UUID
-	return own || h.visible != nil && h.visible(c, r)
+	return own || h.cfg.Visible != nil && h.cfg.Visible(c, r)
 }

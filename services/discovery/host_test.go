@@ -16,7 +16,7 @@ import (
 )
 
 func TestServicesPerDomainAreBounded(t *testing.T) {
-	d := discovery.NewHostDirectory(everything)
+	d := discovery.NewHostDirectory(discovery.HostConfig{Visible: everything})
 	evil, good := domain(5, "evil"), domain(6, "good")
 	d.Join(evil)
 	d.Join(good)
@@ -41,7 +41,7 @@ func TestServicesPerDomainAreBounded(t *testing.T) {
 // makes its link again and again, and cannot push others out of the history.
 func TestChangesPerDomainAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := discovery.NewHostDirectory(everything)
+		d := discovery.NewHostDirectory(discovery.HostConfig{Visible: everything})
 		evil := domain(5, "evil")
 		d.Join(evil)
 		_, start := d.List(evil, discovery.Filter{})
@@ -72,7 +72,7 @@ func TestChangesPerDomainAreBounded(t *testing.T) {
 }
 
 func TestLinksEndTakesTheServicesAlong(t *testing.T) {
-	d := discovery.NewHostDirectory(everything)
+	d := discovery.NewHostDirectory(discovery.HostConfig{Visible: everything})
 	first := domain(5, "a")
 	d.Join(first)
 	d.Register(first, serving("http", 80))
@@ -100,7 +100,7 @@ func TestLinksEndTakesTheServicesAlong(t *testing.T) {
 }
 
 func TestJoinRefusesTextThatSteersATerminal(t *testing.T) {
-	d := discovery.NewHostDirectory(everything)
+	d := discovery.NewHostDirectory(discovery.HostConfig{Visible: everything})
 	for _, name := range []string{"\x1b[2J", "a\nb", "\u202etxt", "\xff"} {
 		if err := d.Join(discovery.Caller{Domain: 5, Name: name}); !errors.Is(err, services.ErrName) {
 			t.Errorf("Join(%q) = %v; want ErrName", name, err)
@@ -120,7 +120,7 @@ func TestHostDirectoryAgainstModel(t *testing.T) {
 	names := rapid.SampledFrom([]string{"a", "b", "c"})
 	rapid.Check(t, func(t *rapid.T) {
 		visible := func(_ discovery.Caller, r discovery.Record) bool { return r.Name != "c" }
-		d := discovery.NewHostDirectory(visible)
+		d := discovery.NewHostDirectory(discovery.HostConfig{Visible: visible})
 		watcher := domain(99, "w")
 		joined := make(map[uint16]uint64)
 		model, copied := make(map[key]uint32), make(map[key]uint32)

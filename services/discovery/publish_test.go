@@ -15,7 +15,7 @@ import (
 
 func TestPublishKeepsTheHostInformed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := discovery.NewHostDirectory(everything)
+		d := discovery.NewHostDirectory(discovery.HostConfig{Visible: everything})
 		h := start(t, d)
 		self := domain(5, "db1")
 		d.Join(self)
@@ -72,7 +72,7 @@ func TestPublishKeepsTheHostInformed(t *testing.T) {
 
 func TestPublishEndsWhenTheBackendRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := start(t, discovery.NewHostDirectory(everything))
+		h := start(t, discovery.NewHostDirectory(discovery.HostConfig{Visible: everything}))
 		r := services.NewRegistry()
 		r.Add(services.Info{Name: "sql", Port: 5432})
 		err := discovery.Publish(t.Context(), r, func(context.Context) (discovery.Registrar, error) {

@@ -61,7 +61,7 @@ func TestConversation(t *testing.T) {
 
 func TestEveryMethodIsDescribed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := start(t, discovery.NewHostDirectory(nil)).conn(t, domain(1, "a"))
+		conn := start(t, discovery.NewHostDirectory(discovery.HostConfig{})).conn(t, domain(1, "a"))
 		c := varlink.NewClient(conn, varlink.Limits{})
 		for _, m := range regexp.MustCompile(`(?m)^method (\w+)`).FindAllStringSubmatch(discovery.Interface, -1) {
 			err := c.Call(t.Context(), "org.xvsock.Discovery."+m[1], nil, nil)
@@ -79,7 +79,7 @@ func TestEveryMethodIsDescribed(t *testing.T) {
 
 func TestClientAndHostDirectory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := discovery.NewHostDirectory(everything)
+		d := discovery.NewHostDirectory(discovery.HostConfig{Visible: everything})
 		h := start(t, d)
 		db, web := domain(5, "db1"), domain(6, "web1")
 		for _, c := range []discovery.Caller{db, web} {
@@ -147,7 +147,7 @@ func TestClientAndHostDirectory(t *testing.T) {
 
 func TestRegistrationRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := discovery.NewHostDirectory(everything)
+		d := discovery.NewHostDirectory(discovery.HostConfig{Visible: everything})
 		h := start(t, d)
 		root := domain(5, "db1")
 		user, stranger, old := root, domain(6, "web1"), root
@@ -203,9 +203,9 @@ func TestRegistrationRefusals(t *testing.T) {
 // A caller is told nothing of what it may not reach, by no method.
 func TestHiddenServicesLookAbsent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := discovery.NewHostDirectory(func(c discovery.Caller, r discovery.Record) bool {
+		d := discovery.NewHostDirectory(discovery.HostConfig{Visible: func(c discovery.Caller, r discovery.Record) bool {
 			return r.Port == 80
-		})
+		}})
 		h := start(t, d)
 		for i, name := range []string{"a", "b", "evil"} {
 			c := domain(uint16(i+5), name)
@@ -253,7 +253,7 @@ func TestHiddenServicesLookAbsent(t *testing.T) {
 }
 
 func TestADomainSeesItsOwnServices(t *testing.T) {
-	d := discovery.NewHostDirectory(nil)
+	d := discovery.NewHostDirectory(discovery.HostConfig{})
 	c := domain(5, "a")
 	d.Join(c)
 	d.Register(c, serving("http", 80))
@@ -268,7 +268,7 @@ func TestADomainSeesItsOwnServices(t *testing.T) {
 
 func TestWatchFollowsAndResumes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := discovery.NewHostDirectory(everything)
+		d := discovery.NewHostDirectory(discovery.HostConfig{Visible: everything})
 		h := start(t, d)
 		c := domain(5, "a")
 		d.Join(c)
@@ -324,7 +324,7 @@ func TestWatchFollowsAndResumes(t *testing.T) {
 
 func TestWatchesAreBoundedPerDomain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := start(t, discovery.NewHostDirectory(everything))
+		h := start(t, discovery.NewHostDirectory(discovery.HostConfig{Visible: everything}))
 		watch := func(c discovery.Caller) string {
 			conn := h.conn(t, c)
 			io.WriteString(conn, `{"method":"org.xvsock.Discovery.Watch","more":true}`+"\n")
@@ -348,7 +348,7 @@ func TestWatchesAreBoundedPerDomain(t *testing.T) {
 // A watcher that never reads costs its own connection and holds up nobody.
 func TestSlowWatcherIsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := discovery.NewHostDirectory(everything)
+		d := discovery.NewHostDirectory(discovery.HostConfig{Visible: everything})
 		h := start(t, d)
 		c := domain(5, "a")
 		d.Join(c)
@@ -374,7 +374,7 @@ func TestSlowWatcherIsDropped(t *testing.T) {
 
 func TestListIsSplitIntoMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := discovery.NewHostDirectory(everything)
+		d := discovery.NewHostDirectory(discovery.HostConfig{Visible: everything})
 		h := start(t, d)
 		c := domain(5, "a")
 		d.Join(c)
@@ -418,7 +418,7 @@ func TestListIsSplitIntoMessages(t *testing.T) {
 // missing the second.
 func TestWatchCutInTheMiddleOfAStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := discovery.NewHostDirectory(everything)
+		d := discovery.NewHostDirectory(discovery.HostConfig{Visible: everything})
 		h := start(t, d)
 		c := domain(5, "a")
 		d.Join(c)
