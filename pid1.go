@@ -116,12 +116,16 @@ func (d *domain) start(context.Context) (err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	d.cancel, d.stopped = cancel, make(chan struct{})
 	run := daemon.Frontend
+	var rules daemon.Rules
 	if d.config.Mode == pid1.Backend {
 		run = daemon.Backend
+		if rules, err = daemon.PolicySource(d.config.Policy, d.devices, d.log); err != nil {
+			return errors.Join(err, d.control.Close(), d.close())
+		}
 	}
 	cfg := daemon.Config{
 		Domain: d.devices, Name: d.name, Version: version, Services: d.offers(), Control: d.control,
-		Ready: func() { close(d.ready) }, Log: d.log,
+		Rules: rules, Ready: func() { close(d.ready) }, Log: d.log,
 		Shutdown: func(reboot bool) {
 			how := pid1.PowerOff
 			if reboot {

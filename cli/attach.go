@@ -1,7 +1,12 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 
@@ -9,36 +14,139 @@ import (
 	"xvsock/xenstore"
 )
 
+// attachFlags are those of attach.
+type attachFlags struct {
+	backend string
+	watch   []string
+	tags    []string
+	domains string
+}
+
 // attachCommand is `xvsock attach`.
 func (a *app) attachCommand() *cobra.Command {
-	var backend string
-	var tags []string
+	var f attachFlags
 	c := &cobra.Command{
-		Use: "attach DOMAIN", Short: "Give a domain its front link (in the toolstack's domain)", Args: cobra.ExactArgs(1),
+		Use:   "attach [DOMAIN | --watch GLOB...]",
+		Short: "Give a domain its front link (in the toolstack's domain)",
 		Long: "attach writes the xenstore nodes by which DOMAIN (name, uuid or id) and its backend\n" +
 			"find each other. It works before or after either side has started. A domain that\n" +
-			"is attached already moves to the given backend.",
+			"is attached already moves to the given backend.\n\n" +
+			"With --watch it runs until it is interrupted, and attaches every domain whose name\n" +
+			"matches, now and whenever one appears: new, rebooted, restored. It also removes\n" +
+			"what domains that are gone have left behind.\n\n" +
+			"With --backend alone it moves every domain that is attached, to any backend, to\n" +
+			"this one; each keeps its tags, unless the table has others.",
+		Args: f.check,
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.withStore(func(store *xenstore.Client) error {
-				front, err := toolstack.Find(c.Context(), store, args[0])
-				if err != nil {
-					return err
-				}
-				back, err := toolstack.Find(c.Context(), store, backend)
-				if err != nil {
-					return fmt.Errorf("--backend: %w", err)
-				}
-				if err := toolstack.Attach(c.Context(), store, front, back, tags); err != nil {
-					return err
-				}
-				_, err = fmt.Fprintf(c.OutOrStdout(), "attached %s to backend %s\n", printable(front.String()), printable(back.String()))
+			if err := toolstack.CheckTags(f.tags); err != nil {
 				return err
+			}
+			table, err := readTable(c, f.domains)
+			if err != nil {
+				return err
+			}
+			return a.withStore(func(store *xenstore.Client) error {
+				switch {
+				case len(f.watch) > 0:
+					return f.runWatch(c.Context(), store, table, c.ErrOrStderr())
+				case len(args) == 0:
+					return f.runMove(c.Context(), store, table, c.OutOrStdout())
+				}
+				return f.runAttach(c.Context(), store, table, args[0], c.OutOrStdout())
 			})
 		},
 	}
-	c.Flags().StringVar(&backend, "backend", "0", "the backend's domain: name, uuid or id")
-	c.Flags().StringArrayVar(&tags, "tag", nil, "tag of the domain, for policy (may repeat)")
+	c.Flags().StringVar(&f.backend, "backend", "0", "the backend's domain: name, uuid or id")
+	c.Flags().StringArrayVar(&f.watch, "watch", nil, "attach the domains with such names as they appear; * and ? are wild (may repeat)")
+	c.Flags().StringArrayVar(&f.tags, "tag", nil, "tag of the domain, for policy, besides the table's (may repeat)")
+	domainsFlag(c, &f.domains)
 	return c
+}
+
+// check checks that the arguments and flags go together.
+func (f *attachFlags) check(c *cobra.Command, args []string) error {
+	switch {
+	case len(args) > 1:
+		return fmt.Errorf("accepts 1 arg, received %d", len(args))
+	case len(args) == 1 && len(f.watch) > 0:
+		return fmt.Errorf("give the DOMAIN %.40q or --watch, not both", args[0])
+	case len(args) == 0 && len(f.watch) == 0 && !c.Flags().Changed("backend"):
+		return errors.New("accepts 1 arg, the DOMAIN; without it give --watch GLOB, or --backend NEW to move all to")
+	case len(args) == 0 && len(f.watch) == 0 && len(f.tags) > 0:
+		return errors.New("--tag needs a DOMAIN or --watch: domains that are moved keep their tags")
+	}
+	return nil
+}
+
+// domainsFlag adds --domains to a command that attaches.
+func domainsFlag(c *cobra.Command, path *string) {
+	c.Flags().StringVar(path, "domains", toolstack.TablePath, "table of domains and their tags (TOML)")
+}
+
+// readTable reads the table of domains. Only the one that was named has to be there.
+func readTable(c *cobra.Command, path string) (*toolstack.Table, error) {
+	read := toolstack.ReadDefaultTable
+	if c.Flags().Changed("domains") {
+		read = func() (*toolstack.Table, error) { return toolstack.ReadTable(path) }
+	}
+	table, err := read()
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("--domains: %w", err)
+	}
+	if err != nil {
+		return nil, &setupError{err}
+	}
+	return table, nil
+}
+
+// runAttach attaches one domain.
+func (f *attachFlags) runAttach(ctx context.Context, store *xenstore.Client, table *toolstack.Table, spec string, out io.Writer) error {
+	all, err := toolstack.List(ctx, store)
+	if err != nil {
+		return err
+	}
+	front, err := toolstack.Pick(all, spec)
+	if err != nil {
+		return err
+	}
+	back, err := toolstack.Pick(all, f.backend)
+	if err != nil {
+		return fmt.Errorf("--backend: %w", err)
+	}
+	tags := toolstack.UniteTags(f.tags, table.Tags(toolstack.Distinct(all, front)))
+	if err := toolstack.Attach(ctx, store, front, back, tags); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "attached %s to backend %s\n", printable(front.String()), printable(back.String()))
+	return err
+}
+
+// runWatch attaches domains as they appear.
+func (f *attachFlags) runWatch(ctx context.Context, store *xenstore.Client, table *toolstack.Table, log io.Writer) error {
+	err := toolstack.Watch(ctx, store, toolstack.WatchConfig{
+		Match: f.watch, Backend: f.backend, Log: slog.New(slog.NewTextHandler(log, nil)),
+		Tags: func(d toolstack.Domain) []string { return toolstack.UniteTags(f.tags, table.Tags(d)) },
+	})
+	if errors.Is(err, toolstack.ErrGlob) {
+		err = &setupError{fmt.Errorf("--watch: %w", err)}
+	}
+	return err
+}
+
+// runMove moves every domain that is attached.
+func (f *attachFlags) runMove(ctx context.Context, store *xenstore.Client, table *toolstack.Table, out io.Writer) error {
+	back, err := toolstack.Find(ctx, store, f.backend)
+	if err != nil {
+		return fmt.Errorf("--backend: %w", err)
+	}
+	moved, err := toolstack.Move(ctx, store, back, table.Tags)
+	for _, d := range moved {
+		fmt.Fprintf(out, "moved %s to backend %s\n", printable(d.String()), printable(back.String()))
+	}
+	if len(moved) == 0 && err == nil {
+		fmt.Fprintf(out, "no domain to move to backend %s\n", printable(back.String()))
+	}
+	return err
 }
 
 // detachCommand is `xvsock detach`.

@@ -69,7 +69,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.PersistentFlags().StringVar(&a.control, "control", bridge.ControlPath, "control socket of this domain's daemon")
 	root.AddCommand(
 		a.backendCommand(), a.domainCommand(), a.simCommand(),
-		a.attachCommand(), a.detachCommand(),
+		a.attachCommand(), a.detachCommand(), a.policyCommand(),
 		a.statusCommand(), a.peersCommand(), a.servicesCommand(), a.resolveCommand(), a.pingCommand(),
 		a.imageCommand(), a.versionCommand(),
 	)

@@ -53,21 +53,6 @@ next:
 	return out, nil
 }
 
-// backendCommand is `xvsock backend`.
-func (a *app) backendCommand() *cobra.Command {
-	var f daemonFlags
-	c := &cobra.Command{
-		Use: "backend", Short: "Serve the domains attached to this one (usually in dom0)", Args: noArgs,
-		Long: "backend serves every domain that `xvsock attach` has attached to this domain, now\n" +
-			"or later: it keeps their front links and answers on port 2 for the whole host.",
-		RunE: func(c *cobra.Command, _ []string) error {
-			return a.runDaemon(c, &f, daemon.Backend)
-		},
-	}
-	f.add(a, c)
-	return c
-}
-
 // domainCommand is `xvsock domain`.
 func (a *app) domainCommand() *cobra.Command {
 	var f daemonFlags

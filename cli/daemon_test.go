@@ -68,7 +68,11 @@ func TestAHostByItsCommands(t *testing.T) {
 	h := sim.NewTest(t)
 	dir := t.TempDir()
 	dom0, back, front := h.Domain(0), filepath.Join(dir, "back"), filepath.Join(dir, "front")
-	stopBack := background(t, xen(dom0), "backend", "--service", "echo", "--control", back)
+	rules := filepath.Join(dir, "10-test.policy")
+	if err := os.WriteFile(rules, []byte("echo @backend web allow\necho web @backend allow\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	stopBack := background(t, xen(dom0), "backend", "--service", "echo", "--control", back, "--policy", dir)
 	web := h.Create(sim.DomainConfig{Name: "web"})
 	stopFront := background(t, xen(web), "domain", "--service", "echo", "--control", front)
 

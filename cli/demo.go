@@ -27,7 +27,7 @@ func (d *demo) show(ctx context.Context, frontends int) error {
 	}
 	d.say("echo", "1 MiB from dom0 through port 7 of db and back, every byte compared: %.1f ms (%.0f MiB/s each way)",
 		echoed.Seconds*1e3, 1/echoed.Seconds)
-	return d.list(ctx, "client", "@backend", fmt.Sprintf("client asks port 2 of the backend (CID %#x)", 0x7FF1), 6)
+	return d.list(ctx, "client", "@backend", fmt.Sprintf("client asks port 2 of the backend (CID %#x), and sees what it may reach", 0x7FF1), 2)
 }
 
 // linksUp waits until all front links are up.

@@ -32,7 +32,7 @@ func exitCode(err error) int {
 	var setup *setupError
 	switch {
 	case errors.Is(err, toolstack.ErrAmbiguous), errors.Is(err, daemon.ErrAmbiguousDomain),
-		errors.Is(err, discovery.ErrAmbiguous), errors.Is(err, discovery.ErrDenied):
+		errors.Is(err, discovery.ErrAmbiguous), errors.Is(err, discovery.ErrDenied), errors.Is(err, daemon.ErrDenied):
 		return exitDenied
 	case errors.As(err, &setup), errors.Is(err, bridge.ErrNoDaemon), errors.Is(err, bridge.ErrNotAllowed):
 		return exitSetup

@@ -12,11 +12,17 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// What -o takes.
+const (
+	outputTable = "table"
+	outputJSON  = "json"
+)
+
 // outputFlag adds -o to a command that prints a list.
 func outputFlag(c *cobra.Command) *string {
-	o := c.Flags().StringP("output", "o", "table", "table or json")
+	o := c.Flags().StringP("output", "o", outputTable, outputTable+" or "+outputJSON)
 	c.PreRunE = func(*cobra.Command, []string) error {
-		if *o != "table" && *o != "json" {
+		if *o != outputTable && *o != outputJSON {
 			return fmt.Errorf("-o %q: use table or json", *o)
 		}
 		return nil
@@ -27,7 +33,7 @@ func outputFlag(c *cobra.Command) *string {
 // printList writes rows under head as a table, or v as JSON. What it prints may
 // be other domains' text, and is escaped either way.
 func printList(w io.Writer, output string, v any, head []string, rows [][]string) error {
-	if output == "json" {
+	if output == outputJSON {
 		return printJSON(w, v)
 	}
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -92,36 +94,74 @@ func (a *app) statusCommand() *cobra.Command {
 			}
 		}
 		uptime := time.Duration(s.Uptime * float64(time.Second)).Truncate(time.Second).String()
-		return printList(c.OutOrStdout(), *output, s, []string{"ROLE", "DOMAIN", "NAME", "LINKS UP", "UPTIME", "VERSION"},
+		err := printList(c.OutOrStdout(), *output, s, []string{"ROLE", "DOMAIN", "NAME", "LINKS UP", "UPTIME", "VERSION"},
 			[][]string{{s.Role, decimal(s.Domain), s.Name, fmt.Sprintf("%d of %d", up, len(s.Links)), uptime, s.Version}})
+		if err != nil || s.Policy == nil || *output != outputTable {
+			return err
+		}
+		return printPolicyState(c, s.Policy)
 	}
 	return c
 }
 
+// printPolicyState prints what is in force at a backend, and what is wrong with what
+// should be.
+func printPolicyState(c *cobra.Command, p *daemon.PolicyState) error {
+	fmt.Fprintln(c.OutOrStdout())
+	return printList(c.OutOrStdout(), outputTable, nil, []string{"POLICY", "VERSION", "RULES", "UNCONFIRMED", "ERROR"},
+		[][]string{{p.Source, p.Version, decimal(p.Rules), decimal(p.Unconfirmed), p.Error}})
+}
+
 // peersCommand is `xvsock peers`.
 func (a *app) peersCommand() *cobra.Command {
-	c := &cobra.Command{Use: "peers", Short: "List the links of this domain", Args: noArgs}
+	c := &cobra.Command{
+		Use: "peers", Short: "List the links of this domain, and whom it may link to", Args: noArgs,
+		Long: "peers lists the domains that this one is linked to, or may be. In a frontend these\n" +
+			"are its backend and its peers, with the ports that policy opens there (OUT) and here\n" +
+			"(IN). In the backend's domain they are the frontends, with the peers that each one\n" +
+			"has a direct link to.",
+	}
 	output := outputFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		var s daemon.Status
 		if err := a.call(c.Context(), daemon.MethodStatus, nil, &s); err != nil {
 			return err
 		}
+		head := []string{"DOMAIN", "NAME", "ROLE", "LINK", "CONNECTIONS", "PAGES", "OUT", "IN", "UUID"}
+		if s.Policy != nil {
+			head = []string{"DOMAIN", "NAME", "ROLE", "LINK", "CONNECTIONS", "PAGES", "LINKED TO", "UUID"}
+		}
 		var rows [][]string
 		for _, l := range s.Links {
-			state, role := "down", "frontend"
-			if l.Up {
-				state = "up"
+			row := []string{decimal(l.Domain), l.Name, l.Kind, l.State, decimal(l.Connections), decimal(l.Pages)}
+			if s.Policy == nil {
+				row = append(row, openPorts(l, l.Out), openPorts(l, l.In))
+			} else {
+				row = append(row, linkedTo(l))
 			}
-			if l.Backend {
-				role = "backend"
-			}
-			rows = append(rows, []string{decimal(l.Domain), l.Name, role, state, decimal(l.Connections), decimal(l.Pages), l.UUID})
+			rows = append(rows, append(row, l.UUID))
 		}
-		return printList(c.OutOrStdout(), *output, s.Links,
-			[]string{"DOMAIN", "NAME", "ROLE", "LINK", "CONNECTIONS", "PAGES", "UUID"}, rows)
+		return printList(c.OutOrStdout(), *output, s.Links, head, rows)
 	}
 	return c
+}
+
+// openPorts are those that a peer opens, or that are open to it; with the backend it
+// decides.
+func openPorts(l daemon.Link, open []string) string {
+	if l.Backend {
+		return "*"
+	}
+	return strings.Join(open, ",")
+}
+
+// linkedTo names the peers of a frontend.
+func linkedTo(l daemon.Link) string {
+	var names []string
+	for _, p := range l.Links {
+		names = append(names, cmp.Or(p.Name, decimal(p.Domain)))
+	}
+	return strings.Join(names, ",")
 }
 
 // pingCommand is `xvsock ping`.

@@ -27,22 +27,51 @@ func host() varlink.Methods {
 		daemon.MethodStatus: answer(daemon.Status{
 			Role: "backend", Name: evil, Version: "v9", Uptime: 3725.5, Goroutines: 40, Watches: 4,
 			Links: []daemon.Link{
-				{Domain: 3, Name: "db", UUID: "7c9e6679-7425-40de-944b-e07fc1f90ae7", Up: true, Connections: 2, Pages: 1},
-				{Domain: 4, Name: evil},
-				{Domain: 0, Backend: true, Up: true, Connections: 1, Pages: 33},
+				{
+					Domain: 3, Name: "db", UUID: "7c9e6679-7425-40de-944b-e07fc1f90ae7", Up: true, Connections: 2, Pages: 1,
+					Kind: "frontend", State: "up", Tags: []string{"store"},
+					Links: []daemon.PeerLink{{Domain: 4, Name: evil, Generation: "00000000000000aa"}, {Domain: 5, Generation: "00000000000000bb"}},
+					Use:   &daemon.Use{Requests: 99, HalfOpen: 1, Links: 2, Unconfirmed: 1, Denied: 7, Late: 1, Delayed: 3},
+				},
+				{Domain: 4, Name: evil, Kind: "frontend", State: "down", Twin: true},
 			},
+			Policy: &daemon.PolicyState{
+				Source: "/etc/xvsock/policy.d", Version: "0123456789ab", Rules: 4, Unconfirmed: 1,
+				Error: "10-" + evil + ".policy:3: no action",
+			},
+			Budgets: &daemon.Budgets{Requests: 50, Burst: 100, HalfOpen: 16, Links: 64, Connections: 1024, Registrations: 8},
 		}),
 	}
+}
+
+// guest is what a frontend's daemon could answer.
+func guest() varlink.Methods {
+	return varlink.Methods{daemon.MethodStatus: answer(daemon.Status{
+		Role: "frontend", Domain: 3, Name: "db", Version: "v9", Uptime: 5,
+		Links: []daemon.Link{
+			{Domain: 0, Backend: true, Up: true, Connections: 1, Pages: 33, Kind: "backend", State: "up"},
+			{
+				Domain: 4, Name: evil, UUID: "7c9e6679-7425-40de-944b-e07fc1f90ae7", Up: true, Connections: 3, Pages: 17,
+				Kind: "peer", State: "up", Generation: "00000000000000aa", Out: []string{"echo", "7000-7010"}, In: []string{"*"},
+			},
+			{Domain: 5, Name: "idle", Kind: "peer", State: "idle", In: []string{"echo"}},
+		},
+	})}
 }
 
 // The JSON shapes only ever grow: a change of a golden file that takes something
 // away breaks programs.
 func TestTablesAndJSON(t *testing.T) {
-	control := daemonThat(t, host())
+	backend, frontend := daemonThat(t, host()), daemonThat(t, guest())
 	for name, args := range map[string][]string{
 		"services": {"services"}, "services-domain": {"services", "db"}, "resolve": {"resolve", "echo", "--domain", "db"},
 		"status": {"status"}, "peers": {"peers"}, "ping": {"ping", "db"},
+		"frontend-status": {"status"}, "frontend-peers": {"peers"},
 	} {
+		control := backend
+		if strings.HasPrefix(name, "frontend") {
+			control = frontend
+		}
 		for _, output := range []string{"table", "json"} {
 			r := run(t, append(args, "--control", control, "-o", output)...)
 			if r.code != 0 || r.stderr != "" {

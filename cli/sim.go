@@ -30,14 +30,14 @@ func (a *app) simCommand() *cobra.Command {
 		Use: "sim", Short: "Show it all on a simulated Xen host, without Xen and without root", Args: noArgs,
 		Long: "sim makes a Xen host in this process's memory, with a backend, two service domains\n" +
 			"and a client, runs in each the same daemon that a real domain runs, and has them\n" +
-			"talk to each other.",
+			"talk to each other: what policy allows, directly, and only for as long as it does.",
 		RunE: func(c *cobra.Command, _ []string) error {
 			dir, err := os.MkdirTemp("", "xvsock-sim-")
 			if err != nil {
 				return err
 			}
 			defer os.RemoveAll(dir)
-			d := &demo{out: c.OutOrStdout(), dir: dir, version: a.version}
+			d := &demo{out: c.OutOrStdout(), dir: dir, version: a.version, domains: make(map[string]*demoDomain)}
 			return d.run(c.Context(), stay)
 		},
 	}
@@ -51,9 +51,10 @@ type demo struct {
 	dir     string // of the control sockets
 	version string
 
-	host  *sim.Host
-	tasks sync.WaitGroup
-	fail  context.CancelCauseFunc
+	host    *sim.Host
+	domains map[string]*demoDomain
+	tasks   sync.WaitGroup
+	fail    context.CancelCauseFunc
 }
 
 // demoDomain is one domain of the demo.
@@ -89,6 +90,9 @@ func (d *demo) run(ctx context.Context, stay bool) error {
 // play makes the domains and shows what they can do.
 func (d *demo) play(ctx context.Context, stay bool) error {
 	d.say("host", "a simulated Xen host: dom0 as backend, service domains web and db, client domain client")
+	if err := d.allow(dom0Rules); err != nil {
+		return err
+	}
 	dom0, err := d.start(ctx, d.host.Domain(0), daemon.Backend, nil)
 	if err != nil {
 		return err
@@ -106,8 +110,12 @@ func (d *demo) play(ctx context.Context, stay bool) error {
 		if err := d.attach(ctx, dom0, dom); err != nil {
 			return err
 		}
+		d.domains[name] = dom
 	}
-	if err := d.show(ctx, len(names)); err != nil || !stay {
+	if err := d.show(ctx, len(names)); err != nil {
+		return err
+	}
+	if err := d.showPolicy(ctx); err != nil || !stay {
 		return err
 	}
 	d.say("stay", "control sockets are in %s: try `xvsock --control %s services`", d.dir, d.socket("Domain-0"))
@@ -131,13 +139,17 @@ func (d *demo) start(ctx context.Context, dom *sim.Domain, run func(context.Cont
 	}
 	proc := dom.Process()
 	store := proc.Xenstore()
+	devices := &link.Domain{ID: dom.ID(), Grants: proc.Grants(), Events: proc.Events(), Store: store}
+	rules, err := daemon.PolicySource(d.policyDir(), devices, nil)
+	if err != nil {
+		return nil, err
+	}
 	ready := make(chan struct{})
 	d.tasks.Go(func() {
 		defer control.Close()
 		defer store.Close()
 		err := run(ctx, daemon.Config{
-			Domain: &link.Domain{ID: dom.ID(), Grants: proc.Grants(), Events: proc.Events(), Store: store},
-			Name:   dom.Name(), Version: d.version, Services: offers, Control: control,
+			Domain: devices, Name: dom.Name(), Version: d.version, Services: offers, Control: control, Rules: rules,
 			Ready: func() { close(ready) },
 		})
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"xvsock/link"
 	"xvsock/manager"
+	"xvsock/manager/policy"
 	"xvsock/services"
 	"xvsock/services/discovery"
 	"xvsock/toolstack"
@@ -21,21 +22,56 @@ import (
 // the toolstack attaches to this domain, and answers on port 2 for the whole
 // host. It returns when ctx ends (nil) or when it cannot serve any more.
 func Backend(ctx context.Context, cfg Config) error {
-	d := newDaemon(cfg, true)
-	// Until there is a policy, front links are open between the backend and its
-	// frontends, and every frontend sees what every other offers.
-	host := discovery.NewHostDirectory(func(discovery.Caller, discovery.Record) bool { return true })
-	b := &backend{daemon: d, host: host}
+	if err := cfg.Budgets.Check(); err != nil {
+		return err
+	}
+	cfg = cfg.withDefaults()
+	b := &backend{}
+	b.host = discovery.NewHostDirectory(discovery.HostConfig{Visible: b.visible, Registrations: cfg.Budgets.Registrations})
 	b.manager = manager.New(manager.Config{
-		Domain: cfg.Domain, Stack: d.stack, Link: d.cfg.Link, Log: d.log,
-		Up: b.up, Down: b.down,
+		Domain: cfg.Domain, Link: cfg.Link, Log: cfg.Log, Budgets: cfg.Budgets,
+		Self: ownFacts(ctx, cfg),
+		Up:   b.up, Down: b.down, Changed: b.host.PolicyChanged,
 	})
-	return d.run(ctx, host, callerOf(b.who), d.control(b, b.manager), func(ctx context.Context) error {
+	b.daemon = newDaemon(cfg, vsock.Config{Backend: true, Guard: b.manager, MaxConns: cfg.Budgets.Connections})
+	control := b.control(b)
+	control[MethodPolicy] = b.policy
+	return b.run(ctx, b.host, callerOf(b.who), control, func(ctx context.Context) error {
 		group, ctx := errgroup.WithContext(ctx)
 		group.Go(func() error { return b.mirror(ctx) })
-		group.Go(func() error { return b.manager.Run(ctx) })
+		if b.cfg.Rules != nil {
+			group.Go(func() error { return b.cfg.Rules.Run(ctx, b.manager.SetPolicy) })
+		}
+		group.Go(func() error {
+			b.awaitRules(ctx)
+			return b.manager.Run(ctx, b.stack)
+		})
 		return group.Wait()
 	})
+}
+
+// awaitRules waits until the policy was read for the first time. A manager that was
+// started again must not tell its frontends meanwhile that nothing is allowed: they
+// would end their links.
+func (b *backend) awaitRules(ctx context.Context) {
+	if b.cfg.Rules == nil {
+		return
+	}
+	select {
+	case <-b.cfg.Rules.Ready():
+	case <-ctx.Done():
+	}
+}
+
+// ownFacts is the backend's own domain as rules see it: by the toolstack's word, as
+// every domain may read it of itself.
+func ownFacts(ctx context.Context, cfg Config) policy.Domain {
+	self, err := toolstack.Describe(ctx, cfg.Domain.Store, cfg.Domain.ID)
+	if err != nil {
+		// It still matches @backend, @dom0 and *.
+		cfg.Log.Warn("this domain's own name and uuid", "error", err)
+	}
+	return policy.Domain{ID: cfg.Domain.ID, Name: self.Name, UUID: self.UUID, Backend: true}
 }
 
 // backend joins the manager's picture of the frontends to the directory.
@@ -43,6 +79,24 @@ type backend struct {
 	*daemon
 	manager *manager.Manager
 	host    *discovery.HostDirectory
+}
+
+// visible reports whether a caller may know of a service in the host's directory:
+// whoever may connect to it, and this domain's own root.
+func (b *backend) visible(c discovery.Caller, r discovery.Record) bool {
+	self := uint16(xen.DomIDSelf)
+	if c.Domain == self && c.Privileged() {
+		return true
+	}
+	return b.manager.Allowed(b.realID(c.Domain), b.realID(r.DomainID), r.Port)
+}
+
+// realID is the domain that goes by id in the directory; see self.
+func (b *backend) realID(id uint16) xen.DomID {
+	if xen.DomID(id) == xen.DomIDSelf {
+		return b.cfg.Domain.ID
+	}
+	return xen.DomID(id)
 }
 
 // who tells what the toolstack wrote about the domain that made a connection. A

@@ -5,14 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"syscall"
 	"time"
 
-	"xvsock/manager"
 	"xvsock/services"
 	"xvsock/services/discovery"
 	"xvsock/services/varlink"
 	"xvsock/vsock"
-	"xvsock/xen"
 )
 
 // queryTimeout bounds what the control socket asks of another domain.
@@ -30,17 +29,19 @@ type target struct {
 	owner *services.Caller
 }
 
-// names resolves what a person calls a domain.
-type names interface {
-	// target is whom to ask.
+// role is what the two kinds of daemon answer differently.
+type role interface {
+	// target is the domain that a person calls spec.
 	target(spec string) (target, error)
 	// resolve finds a service of that domain in the backend's directory.
 	resolve(ctx context.Context, directory *discovery.Client, name, spec string) (discovery.Record, error)
+	// describe fills in what is said of the links and, by a backend, of policy.
+	describe(*Status)
 }
 
-// control returns the handler of the control socket. m is nil for a frontend.
-func (d *daemon) control(names names, m *manager.Manager) varlink.Handler {
-	c := &control{daemon: d, names: names, manager: m}
+// control returns the methods of the control socket that both kinds have.
+func (d *daemon) control(role role) varlink.Methods {
+	c := &control{daemon: d, role: role}
 	methods := varlink.Methods{
 		MethodStatus:   c.status,
 		MethodServices: c.services,
@@ -57,39 +58,17 @@ func (d *daemon) control(names names, m *manager.Manager) varlink.Handler {
 // control answers at the control socket.
 type control struct {
 	*daemon
-	names   names
-	manager *manager.Manager
+	role role
 }
 
 // status answers MethodStatus.
 func (c *control) status(context.Context, *varlink.Call) (any, error) {
 	s := Status{
-		Role: "frontend", Domain: uint16(c.cfg.Domain.ID), Name: c.cfg.Name,
+		Domain: uint16(c.cfg.Domain.ID), Name: c.cfg.Name,
 		Version: c.cfg.Version, Uptime: time.Since(c.started).Seconds(), Goroutines: runtime.NumGoroutine(),
 		Watches: c.cfg.Domain.Store.Watches(), Links: []Link{},
 	}
-	up := make(map[xen.DomID]vsock.Peer)
-	for _, p := range c.stack.Peers() {
-		up[p.Domain] = p
-	}
-	if c.manager != nil {
-		s.Role = "backend"
-		for _, f := range c.manager.Frontends() {
-			p := up[f.Domain]
-			delete(up, f.Domain)
-			s.Links = append(s.Links, Link{
-				Domain: uint16(f.Domain), Name: f.Name, UUID: f.UUID, Up: f.Up,
-				Connections: p.Conns, Pages: p.Pages,
-			})
-		}
-	}
-	for _, p := range c.stack.Peers() {
-		if _, rest := up[p.Domain]; rest {
-			s.Links = append(s.Links, Link{
-				Domain: uint16(p.Domain), Backend: p.Backend, Up: true, Connections: p.Conns, Pages: p.Pages,
-			})
-		}
-	}
+	c.role.describe(&s)
 	return s, nil
 }
 
@@ -119,7 +98,7 @@ func (c *control) resolve(ctx context.Context, call *varlink.Call) (any, error) 
 		if args.Domain == "" {
 			reply.Service, err = client.Resolve(ctx, args.Name, "")
 		} else {
-			reply.Service, err = c.names.resolve(ctx, client, args.Name, args.Domain)
+			reply.Service, err = c.role.resolve(ctx, client, args.Name, args.Domain)
 		}
 		return err
 	})
@@ -144,7 +123,7 @@ func (c *control) ask(ctx context.Context, domain string, query func(context.Con
 	if domain == "" {
 		domain = "@backend"
 	}
-	to, err := c.names.target(domain)
+	to, err := c.role.target(domain)
 	if err != nil {
 		return err
 	}
@@ -165,8 +144,11 @@ func (c *control) ask(ctx context.Context, domain string, query func(context.Con
 // stays.
 func failed(err error) error {
 	var reply *varlink.Error
-	if err == nil || errors.As(err, &reply) {
+	switch {
+	case err == nil, errors.As(err, &reply):
 		return err
+	case errors.Is(err, syscall.EACCES):
+		return message(ErrDenied, err)
 	}
 	return message(ErrFailed, err)
 }

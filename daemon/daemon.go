@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"xvsock/link"
+	"xvsock/manager"
 	"xvsock/services"
 	"xvsock/services/discovery"
 	"xvsock/services/echo"
@@ -37,6 +38,12 @@ type Config struct {
 	// of the domain's memory, and it is never less than 8 MiB.
 	Memory int64
 	Link   link.Options
+	// Rules is where a backend's policy comes from; nil: all that is not built in
+	// is denied.
+	Rules Rules
+	// Budgets are what a backend allows each of its frontends; what is 0 is as
+	// usual.
+	Budgets manager.Budgets
 	// Control is where the control socket listens; nil: none.
 	Control net.Listener
 	// Shutdown begins the end of the domain; nil if this process is not its PID
@@ -74,8 +81,8 @@ type daemon struct {
 	started  time.Time
 }
 
-// newDaemon makes the stack and the registry.
-func newDaemon(cfg Config, backend bool) *daemon {
+// withDefaults fills in what was left out.
+func (cfg Config) withDefaults() Config {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -89,11 +96,18 @@ func newDaemon(cfg Config, backend bool) *daemon {
 		cfg.Memory = systemMemory() / 8
 	}
 	cfg.Link.Log = cfg.Log
+	return cfg
+}
+
+// newDaemon makes the stack and the registry. Of stack is taken what a frontend's
+// and a backend's differ in.
+func newDaemon(cfg Config, stack vsock.Config) *daemon {
+	stack.Self, stack.Memory, stack.Log = cfg.Domain.ID, cfg.Memory, cfg.Log
 	d := &daemon{
 		cfg: cfg, log: cfg.Log, started: time.Now(), registry: services.NewRegistry(),
-		stack: vsock.NewStack(vsock.Config{Self: cfg.Domain.ID, Backend: backend, Memory: cfg.Memory, Log: cfg.Log}),
+		stack: vsock.NewStack(stack),
 	}
-	d.raiseGrantLimit(backend)
+	d.raiseGrantLimit(stack.Backend)
 	return d
 }
 

@@ -130,8 +130,16 @@ func TestStatusShowsEveryLink(t *testing.T) {
 		}
 		got.Goroutines, got.Uptime, got.Watches = 0, 0, 0
 		want := daemon.Status{Role: "backend", Name: "Domain-0", Version: "test", Links: []daemon.Link{
-			{Domain: 1, Name: "web", UUID: web.dom.UUID(), Up: true, Connections: 1, Pages: 1},
-			{Domain: 2, Name: "idle", UUID: h.Domain(2).UUID()},
+			{
+				Domain: 1, Name: "web", UUID: web.dom.UUID(), Up: true, Connections: 1, Pages: 1,
+				Kind: "frontend", State: "up", Use: &daemon.Use{Requests: 100},
+			},
+			{
+				Domain: 2, Name: "idle", UUID: h.Domain(2).UUID(),
+				Kind: "frontend", State: "down", Use: &daemon.Use{Requests: 100},
+			},
+		}, Policy: &daemon.PolicyState{Source: "test", Version: "1"}, Budgets: &daemon.Budgets{
+			Requests: 50, Burst: 100, HalfOpen: 16, Links: 64, Connections: 1024, Registrations: 8,
 		}}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("status of the backend (-want +got):\n%s", diff)
@@ -139,7 +147,11 @@ func TestStatusShowsEveryLink(t *testing.T) {
 		got = web.status()
 		got.Goroutines, got.Uptime, got.Watches = 0, 0, 0
 		want = daemon.Status{Role: "frontend", Domain: 1, Name: "web", Version: "test", Links: []daemon.Link{
-			{Backend: true, Up: true, Connections: 1, Pages: 33},
+			{Backend: true, Up: true, Connections: 1, Pages: 33, Kind: "backend", State: "up"},
+			{
+				Domain: 2, Name: "idle", UUID: h.Domain(2).UUID(), Kind: "peer", State: "idle",
+				Out: []string{"*"}, In: []string{"*"},
+			},
 		}}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("status of the frontend (-want +got):\n%s", diff)
@@ -252,7 +264,7 @@ func TestLastWordsAreHeard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t)
 		const words = "the last words"
-		b := start(t, h.Domain(0), daemon.Backend, func(c *daemon.Config) {
+		b := h.backendWith(func(c *daemon.Config) {
 			c.Services = []daemon.Offer{{
 				Info: services.Info{Name: "parting", Port: 700},
 				New:  func(services.Identify, *slog.Logger) services.Service { return parting{words} },
@@ -294,8 +306,8 @@ func TestADaemonSaysHowManyLinksFitWhenTheLimitStays(t *testing.T) {
 		run  run
 		want string
 	}{
-		"a backend grants one page a link":  {daemon.Backend, "links_that_fit=1024"},
-		"a frontend grants both rings also": {daemon.Frontend, "links_that_fit=31"},
+		"a backend grants one page a link":                                    {daemon.Backend, "links_that_fit=1024"},
+		"a frontend grants the rings of the front link, and one to each peer": {daemon.Frontend, "links_that_fit=59"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -414,7 +426,7 @@ func TestDaemonsEndWithXenstore(t *testing.T) {
 func TestABackendOutlivesItsOwnServicesThatFlap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t)
-		b := start(t, h.Domain(0), daemon.Backend, func(c *daemon.Config) {
+		b := h.backendWith(func(c *daemon.Config) {
 			for i := range 60 {
 				o := daemon.Builtin()[0]
 				o.Info = services.Info{Name: fmt.Sprintf("flap-%d", i), Port: uint32(3000 + i)}

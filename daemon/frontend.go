@@ -2,11 +2,12 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"xvsock/link"
-	"xvsock/manager"
+	"xvsock/manager/client"
 	"xvsock/services"
 	"xvsock/services/discovery"
 	"xvsock/services/varlink"
@@ -19,32 +20,44 @@ import (
 // service domain, or `xvsock domain`. It returns when ctx ends (nil) or when the
 // domain cannot be served any more.
 func Frontend(ctx context.Context, cfg Config) error {
-	f := &frontend{newDaemon(cfg, false)}
-	// A frontend does not know its neighbours' names: it knows their links.
+	cfg = cfg.withDefaults()
+	f := &frontend{peers: client.New(client.Config{Domain: cfg.Domain, Link: cfg.Link, Log: cfg.Log})}
+	f.daemon = newDaemon(cfg, vsock.Config{Guard: f.peers, Broker: f.peers})
+	// Who a neighbour is matters to services only as far as one is not another.
 	identify := callerOf(func(c *vsock.Conn) (services.Caller, bool) {
 		return services.Caller{Domain: uint16(c.Peer())}, true
 	})
 	own := discovery.NewOwnDirectory(f.registry,
-		services.Caller{Domain: uint16(cfg.Domain.ID), CID: vsock.CIDOf(cfg.Domain.ID), Name: cfg.Name},
-		func(discovery.Caller, discovery.Record) bool { return true })
+		services.Caller{Domain: uint16(cfg.Domain.ID), CID: vsock.CIDOf(cfg.Domain.ID), Name: cfg.Name}, f.visible)
 	front := link.NewFront(cfg.Domain, f.cfg.Link)
-	return f.run(ctx, own, identify, f.control(f, nil), func(ctx context.Context) error {
-		return front.Run(ctx, f.use)
+	return f.run(ctx, own, identify, f.control(f), func(ctx context.Context) error {
+		err := front.Run(ctx, f.use)
+		return errors.Join(err, f.peers.Close())
 	})
 }
 
 // frontend is the daemon of a frontend's domain.
-type frontend struct{ *daemon }
+type frontend struct {
+	*daemon
+	peers *client.Client
+}
 
-// use runs the connections of the front link, and meanwhile meets the manager and
-// tells the backend's directory what this domain offers.
+// visible reports whether a caller may know of a service of this domain: a peer of
+// what it may connect to; the backend and this domain itself of everything.
+func (f *frontend) visible(c discovery.Caller, r discovery.Record) bool {
+	peer := xen.DomID(c.Domain)
+	return peer == f.cfg.Domain.ID || f.isBackend(peer) || f.peers.Allowed(peer, r.Port)
+}
+
+// use runs the connections of the front link, and meanwhile speaks with the manager
+// and tells the backend's directory what this domain offers.
 func (f *frontend) use(ctx context.Context, l *link.Link) error {
 	ctx, cancel := context.WithCancel(ctx)
 	met := make(chan struct{})
 	go func() {
 		defer close(met)
 		announced := make(chan struct{})
-		err := manager.Join(ctx, f.stack, l, func() {
+		err := f.peers.Join(ctx, f.stack, l, func() {
 			go func() {
 				defer close(announced)
 				f.announce(ctx)
@@ -54,7 +67,7 @@ func (f *frontend) use(ctx context.Context, l *link.Link) error {
 			<-announced
 		}
 	}()
-	err := f.stack.Serve(l, true)
+	err := f.stack.Serve(l, vsock.ToBackend)
 	cancel()
 	<-met
 	return err
@@ -72,25 +85,42 @@ func (f *frontend) announce(ctx context.Context) {
 	})
 }
 
-// target resolves what a person calls a domain, in a domain that knows no names
-// but its own.
+// target resolves what a person calls a domain: this one, the backend, an id, or
+// the name or uuid of a peer, as the manager told it.
 func (f *frontend) target(spec string) (target, error) {
 	if spec == "@backend" {
 		return target{cid: vsock.CIDBackend}, nil
 	}
-	self := uint32(f.cfg.Domain.ID)
-	id, err := xen.ParseDomID(spec)
-	switch {
-	case spec == "self", err == nil && id == f.cfg.Domain.ID:
-		return target{cid: vsock.CIDSelf, owner: &services.Caller{CID: self, Name: f.cfg.Name}}, nil
-	case err == nil && f.isBackend(id):
-		return target{cid: vsock.CIDBackend}, nil
-	case err == nil:
-		return target{cid: uint32(id), owner: &services.Caller{CID: vsock.CIDOf(id)}}, nil
+	if spec == "self" {
+		return f.targetOf(toolstack.Domain{ID: f.cfg.Domain.ID}), nil
 	}
-	return target{}, message(ErrUnknownDomain, fmt.Errorf(
-		"%w: %.64q (a frontend knows ids, self and @backend; names are known in the backend's domain)",
-		toolstack.ErrNoDomain, spec))
+	var known []toolstack.Domain
+	for _, p := range f.peers.Peers() {
+		known = append(known, toolstack.Domain{ID: p.Domain, Name: p.Name, UUID: p.UUID})
+	}
+	d, err := toolstack.Pick(known, spec)
+	if id, bad := xen.ParseDomID(spec); bad == nil && errors.Is(err, toolstack.ErrNoDomain) {
+		d, err = toolstack.Domain{ID: id}, nil
+	}
+	switch {
+	case errors.Is(err, toolstack.ErrAmbiguous):
+		return target{}, message(ErrAmbiguousDomain, err)
+	case err != nil:
+		return target{}, message(ErrUnknownDomain, fmt.Errorf(
+			"%w (a frontend knows ids, self, @backend, and those whom policy lets it reach, or lets reach it)", err))
+	}
+	return f.targetOf(d), nil
+}
+
+// targetOf is how to reach a domain, and who it is as far as this one knows.
+func (f *frontend) targetOf(d toolstack.Domain) target {
+	switch {
+	case d.ID == f.cfg.Domain.ID:
+		return target{cid: vsock.CIDSelf, owner: &services.Caller{CID: uint32(d.ID), Name: f.cfg.Name}}
+	case f.isBackend(d.ID):
+		return target{cid: vsock.CIDBackend}
+	}
+	return target{cid: uint32(d.ID), owner: &services.Caller{CID: vsock.CIDOf(d.ID), Name: d.Name, UUID: d.UUID}}
 }
 
 // resolve asks the directory by name or uuid, for there they are known. What
@@ -127,7 +157,7 @@ func (f *frontend) cid(spec string) (cid uint32, ok bool) {
 		return vsock.CIDOf(id), true
 	}
 	for _, p := range f.stack.Peers() {
-		if spec == "@backend" && p.Backend {
+		if spec == "@backend" && p.Kind == vsock.ToBackend {
 			return vsock.CIDOf(p.Domain), true
 		}
 	}
@@ -137,7 +167,7 @@ func (f *frontend) cid(spec string) (cid uint32, ok bool) {
 // isBackend reports whether id is the domain at the other end of the front link.
 func (f *frontend) isBackend(id xen.DomID) bool {
 	for _, p := range f.stack.Peers() {
-		if p.Backend && p.Domain == id {
+		if p.Kind == vsock.ToBackend && p.Domain == id {
 			return true
 		}
 	}

@@ -26,11 +26,13 @@ func (d *daemon) raiseGrantLimit(backend bool) {
 	if err == nil && limit >= grant.TableEntries {
 		return
 	}
-	pages := 1 // a backend grants its header, a frontend both rings too
+	fit := limit // a backend grants its header alone
 	if !backend {
-		pages += 2 * link.DefaultRingSize / xen.PageSize
+		// A frontend grants both rings of the front link, and one to each peer.
+		const ring = link.DefaultRingSize / xen.PageSize
+		fit = 1 + max(0, limit-2*ring-1)/(ring+1)
 	}
-	d.log.Warn("the limit of granted pages stays as it is", "pages", limit, "links_that_fit", limit/pages,
+	d.log.Warn("the limit of granted pages stays as it is", "pages", limit, "links_that_fit", fit,
 		"error", err, "fix", "load xen-gntalloc with limit=32768")
 }
 

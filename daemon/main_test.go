@@ -15,6 +15,8 @@ import (
 
 	"xvsock/daemon"
 	"xvsock/link"
+	"xvsock/manager/policy"
+	"xvsock/manager/policy/source"
 	"xvsock/services/discovery"
 	"xvsock/services/varlink"
 	"xvsock/sim"
@@ -73,6 +75,7 @@ type node struct {
 	dom     *sim.Domain
 	proc    *sim.Process
 	control *socket
+	rules   *rules // of a backend
 	cancel  context.CancelFunc
 	done    chan error
 	ended   bool
@@ -131,13 +134,14 @@ func (n *node) kill() {
 	n.stop()
 }
 
-// host is a simulated host and its toolstack.
+// host is a simulated host, its toolstack, and the rules of its backend.
 type host struct {
 	*sim.Host
-	t *testing.T
+	t     *testing.T
+	rules string // when a backend starts
 }
 
-func newHost(t *testing.T) *host { return &host{sim.NewTest(t), t} }
+func newHost(t *testing.T) *host { return &host{Host: sim.NewTest(t), t: t, rules: "* * * allow"} }
 
 // create makes a domain, attached to dom0.
 func (h *host) create(name string) *sim.Domain {
@@ -162,7 +166,64 @@ func (h *host) attach(dom *sim.Domain) {
 }
 
 // backend starts the backend in dom0.
-func (h *host) backend() *node { return start(h.t, h.Domain(0), daemon.Backend, nil) }
+func (h *host) backend() *node { return h.backendWith(func(*daemon.Config) {}) }
+
+// backendWith starts it as change says.
+func (h *host) backendWith(change func(*daemon.Config)) *node {
+	h.t.Helper()
+	rules := newRules(h.t, h.rules)
+	n := start(h.t, h.Domain(0), daemon.Backend, func(c *daemon.Config) {
+		c.Rules = rules
+		change(c)
+	})
+	n.rules = rules
+	return n
+}
+
+// rules is a source of policy that a test changes. It implements daemon.Rules.
+type rules struct {
+	t     *testing.T
+	next  chan *policy.Set
+	ready chan struct{}
+	text  string // the first ones
+}
+
+func newRules(t *testing.T, text string) *rules {
+	return &rules{t: t, next: make(chan *policy.Set), ready: make(chan struct{}), text: text}
+}
+
+// parse reads rules.
+func (r *rules) parse(text string) *policy.Set {
+	r.t.Helper()
+	set, err := policy.Parse([]policy.File{{Name: "test.policy", Text: text}})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return set
+}
+
+// set puts other rules in force, and returns when they are.
+func (r *rules) set(text string) {
+	r.t.Helper()
+	r.next <- r.parse(text)
+}
+
+func (r *rules) Run(ctx context.Context, apply func(*policy.Set)) error {
+	apply(r.parse(r.text))
+	close(r.ready)
+	for {
+		select {
+		case set := <-r.next:
+			apply(set)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (r *rules) Ready() <-chan struct{} { return r.ready }
+
+func (r *rules) State() source.State { return source.State{Source: "test", Version: "1"} }
 
 // services asks a daemon for the services of a domain.
 func (n *node) services(domain string) ([]discovery.Record, error) {
@@ -231,7 +292,7 @@ func startPeer(t *testing.T, dom *sim.Domain) *peer {
 		d := &link.Domain{ID: dom.ID(), Grants: proc.Grants(), Events: proc.Events(), Store: store}
 		done <- link.NewFront(d, link.Options{}).Run(ctx, func(_ context.Context, l *link.Link) error {
 			p.links <- l
-			return p.stack.Serve(l, true)
+			return p.stack.Serve(l, vsock.ToBackend)
 		})
 	}()
 	t.Cleanup(func() {

@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"time"
+
 	"xvsock/services/discovery"
 	"xvsock/services/varlink"
 )
@@ -19,6 +21,7 @@ const (
 var (
 	ErrUnknownDomain   = &varlink.Error{Name: ControlInterface + ".UnknownDomain"}
 	ErrAmbiguousDomain = &varlink.Error{Name: ControlInterface + ".AmbiguousDomain"}
+	ErrDenied          = &varlink.Error{Name: ControlInterface + ".Denied"} // by policy
 	ErrFailed          = &varlink.Error{Name: ControlInterface + ".Failed"}
 )
 
@@ -26,11 +29,25 @@ var (
 const controlInterface = `# The daemon of a domain, for the domain's own root.
 interface org.xvsock.Control
 
-type Link (domain: int, name: string, uuid: string, backend: bool, up: bool, connections: int, pages: int)
+# kind is backend, frontend or peer; state is up, down, or of a peer: idle, offering,
+# accepting, up. out and in are ports that a peer lets this domain reach, and that it
+# may reach here. The rest is told by a backend of its frontends.
+type Link (domain: int, name: string, uuid: string, backend: bool, up: bool, connections: int, pages: int,
+  kind: string, state: string, generation: ?string, out: ?[]string, in: ?[]string,
+  tags: ?[]string, twin: ?bool, links: ?[]PeerLink, use: ?Use)
+type PeerLink (domain: int, name: string, generation: string)
+# requests is how many may come at once now; unconfirmed how many changes of policy
+# the frontend has not confirmed yet.
+type Use (requests: int, half_open: int, links: int, unconfirmed: int, denied: int, late: int, delayed: int)
+type Budgets (requests: int, burst: int, half_open: int, links: int, connections: int, registrations: int)
+# error is why the newest set was refused; empty: it was not.
+type PolicyState (source: string, version: string, rules: int, since: ?string, error: ?string, unconfirmed: int)
+type PolicyRule (file: string, line: int, text: string)
+type PolicyDomain (domain: int, name: string, uuid: string, tags: []string, backend: bool)
 type Service (domain: string, uuid: string, name: string, port: int, state: string, cid: ?int, txt: ?[string]string)
 
 # role is frontend or backend; uptime is in seconds.
-method Status() -> (role: string, domain: int, name: string, version: string, uptime: float, goroutines: int, watches: int, links: []Link)
+method Status() -> (role: string, domain: int, name: string, version: string, uptime: float, goroutines: int, watches: int, links: []Link, policy: ?PolicyState, budgets: ?Budgets)
 
 # Without a domain: everything that the backend's directory shows this domain.
 method Services(domain: ?string) -> (services: []Service)
@@ -40,11 +57,17 @@ method Resolve(name: string, domain: ?string) -> (service: Service)
 # long that took, connect included.
 method Ping(domain: string, bytes: int) -> (bytes: int, seconds: float)
 
+# A backend's rules and the domains that they are about; with more, in several
+# parts.
+method Policy() -> (source: string, version: string, since: ?string, error: ?string, refused_since: ?string,
+  unconfirmed: []int, rules: []PolicyRule, domains: []PolicyDomain)
+
 # Ends the domain whose PID 1 the daemon is; answered before it does.
 method Shutdown(reboot: bool) -> ()
 
 error UnknownDomain (message: string)
 error AmbiguousDomain (message: string)
+error Denied (message: string)
 error Failed (message: string)
 `
 
@@ -60,9 +83,12 @@ type Status struct {
 	// Watches is how many xenstore watches the daemon has set.
 	Watches int    `json:"watches"`
 	Links   []Link `json:"links"`
+	// Policy and Budgets are a backend's.
+	Policy  *PolicyState `json:"policy,omitempty"`
+	Budgets *Budgets     `json:"budgets,omitempty"`
 }
 
-// Link is one link, or one frontend whose link is not up.
+// Link is one link, or one frontend or peer whose link is not up.
 type Link struct {
 	Domain      uint16 `json:"domain"`
 	Name        string `json:"name"`
@@ -71,6 +97,59 @@ type Link struct {
 	Up          bool   `json:"up"`
 	Connections int    `json:"connections"`
 	Pages       int    `json:"pages"` // granted by this side
+
+	Kind       string `json:"kind"`  // backend, frontend or peer
+	State      string `json:"state"` // up, down, or of a peer: idle, offering, accepting, up
+	Generation string `json:"generation,omitempty"`
+	// Out are the ports there that policy lets this domain reach, In those here
+	// that it lets the peer reach.
+	Out []string `json:"out,omitempty"`
+	In  []string `json:"in,omitempty"`
+
+	// The rest is told by a backend of its frontends.
+	Tags  []string   `json:"tags,omitempty"`
+	Twin  bool       `json:"twin,omitempty"`  // another domain has its name: rules do not know it by it
+	Links []PeerLink `json:"links,omitempty"` // its direct links to other frontends
+	Use   *Use       `json:"use,omitempty"`
+}
+
+// PeerLink is a direct link between two frontends.
+type PeerLink struct {
+	Domain     uint16 `json:"domain"`
+	Name       string `json:"name"`
+	Generation string `json:"generation"`
+}
+
+// Use is what a frontend uses of its budgets, and what it was refused.
+type Use struct {
+	Requests    int    `json:"requests"` // that it could send at once
+	HalfOpen    int    `json:"half_open"`
+	Links       int    `json:"links"`
+	Unconfirmed int    `json:"unconfirmed"` // changes of policy that it has not confirmed
+	Denied      uint64 `json:"denied"`
+	Late        uint64 `json:"late"`    // answers that nobody waited for any more
+	Delayed     uint64 `json:"delayed"` // requests that had to wait for their turn
+}
+
+// Budgets are what each frontend may use.
+type Budgets struct {
+	Requests      int `json:"requests"` // a second
+	Burst         int `json:"burst"`
+	HalfOpen      int `json:"half_open"`
+	Links         int `json:"links"`
+	Connections   int `json:"connections"`
+	Registrations int `json:"registrations"` // a second
+}
+
+// PolicyState is what is in force.
+type PolicyState struct {
+	Source  string    `json:"source"`
+	Version string    `json:"version"` // empty: nothing was taken yet
+	Rules   int       `json:"rules"`
+	Since   time.Time `json:"since,omitzero"`
+	Error   string    `json:"error,omitempty"` // why the newest set was refused
+	// Unconfirmed is how many frontends have not confirmed yet that they go by it.
+	Unconfirmed int `json:"unconfirmed"`
 }
 
 // ServicesArgs are the parameters of MethodServices.

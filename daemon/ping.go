@@ -29,7 +29,7 @@ func (c *control) ping(ctx context.Context, call *varlink.Call) (any, error) {
 	if args.Bytes < 1 || args.Bytes > MaxPing {
 		return nil, varlink.Invalid("bytes")
 	}
-	to, err := c.names.target(args.Domain)
+	to, err := c.role.target(args.Domain)
 	if err != nil {
 		return nil, err
 	}

@@ -29,6 +29,7 @@ type Config struct {
 	Mode     Mode       // xvsock.mode
 	Name     string     // xvsock.name: a label for people, never an identity; may be empty
 	Services []Service  // what to run: those that every domain runs, then xvsock.service
+	Policy   string     // xvsock.policy: "xenstore", or the path of a directory
 	Log      slog.Level // xvsock.log
 	Panic    How        // xvsock.panic
 

@@ -22,7 +22,7 @@ func table() pid1.Table {
 
 func defaults() pid1.Config {
 	return pid1.Config{
-		Mode: pid1.Frontend, Log: slog.LevelInfo, Panic: pid1.Reboot,
+		Mode: pid1.Frontend, Policy: "xenstore", Log: slog.LevelInfo, Panic: pid1.Reboot,
 		Services: []pid1.Service{{Name: "discovery", Port: 2}},
 	}
 }
@@ -50,6 +50,7 @@ func TestSettingsFromTheCommandLine(t *testing.T) {
 		{"nothing", "", func(*pid1.Config) {}},
 		{"nothing of ours", "console=hvc0 quiet panic=5\n", func(*pid1.Config) {}},
 		{"a mode", "quiet xvsock.mode=backend", func(c *pid1.Config) { c.Mode = pid1.Backend }},
+		{"rules in the image", "xvsock.policy=/etc/xvsock/policy.d", func(c *pid1.Config) { c.Policy = "/etc/xvsock/policy.d" }},
 		{"a name", "xvsock.name=svc-1.example_x", func(c *pid1.Config) { c.Name = "svc-1.example_x" }},
 		{"a level", "xvsock.log=debug", func(c *pid1.Config) { c.Log = slog.LevelDebug }},
 		{"halt", "xvsock.panic=halt", func(c *pid1.Config) { c.Panic = pid1.PowerOff }},
@@ -78,7 +79,7 @@ func TestSettingsFromTheCommandLine(t *testing.T) {
 }
 
 func TestWrongSettingsAreSaidAndLeftOut(t *testing.T) {
-	const known = "known are xvsock.mode, xvsock.name, xvsock.service, xvsock.log, xvsock.panic"
+	const known = "known are xvsock.mode, xvsock.name, xvsock.service, xvsock.policy, xvsock.log, xvsock.panic"
 	label := "a label is 1 to 63 letters, digits, dots, hyphens or underscores, the first a letter or digit; the domain has no label"
 	for _, tt := range []struct{ name, line, want string }{
 		{"a slip in a key", "xvsock.mod=backend", `xvsock.mod="backend": unknown key; did you mean xvsock.mode?`},
@@ -88,6 +89,7 @@ func TestWrongSettingsAreSaidAndLeftOut(t *testing.T) {
 		{"a slip in a word", "xvsock.mode=Backend", `xvsock.mode="Backend": not one of frontend, backend; did you mean backend?`},
 		{"another word", "xvsock.log=loud", `xvsock.log="loud": not one of debug, info, warn, error; the default is info`},
 		{"no value", "xvsock.panic", `xvsock.panic="": not one of reboot, halt; the default is reboot`},
+		{"a policy by a relative path", "xvsock.policy=rules", `xvsock.policy="rules": neither xenstore nor the path of a directory; the default is xenstore`},
 		{"a lone quote", `xvsock.name="`, `xvsock.name="": ` + label},
 		{"a label that is too long", "xvsock.name=" + strings.Repeat("x", 64), `xvsock.name="` + strings.Repeat("x", 64) + `": ` + label},
 		{"a label with an escape", "xvsock.name=a\x1b[2J", `xvsock.name="a\x1b[2J": ` + label},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -45,6 +46,13 @@ func Settings(builtin []Builtin) Table {
 			set:  setName,
 		},
 		serviceKey(builtin),
+		{
+			Name:    "xvsock.policy",
+			Form:    policyInStore + "|/DIRECTORY",
+			Help:    "Where the rules of a backend are: what the toolstack pushed, or files in the image.",
+			Default: policyInStore,
+			set:     setPolicy,
+		},
 		oneOf("xvsock.log", "The least level of what is logged.", level(slog.LevelInfo),
 			[]level{level(slog.LevelDebug), level(slog.LevelInfo), level(slog.LevelWarn), level(slog.LevelError)},
 			func(c *Config) *level { return (*level)(&c.Log) }),
@@ -138,6 +146,17 @@ func setName(c *Config, value string) (string, error) {
 		}
 	}
 	c.Name = value
+	return "", nil
+}
+
+// policyInStore is the value of xvsock.policy for rules that are in xenstore.
+const policyInStore = "xenstore"
+
+func setPolicy(c *Config, value string) (string, error) {
+	if value != policyInStore && !filepath.IsAbs(value) {
+		return "the default is " + policyInStore, errors.New("neither " + policyInStore + " nor the path of a directory")
+	}
+	c.Policy = value
 	return "", nil
 }
 

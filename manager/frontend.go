@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"path"
+	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"xvsock/link"
+	"xvsock/manager/port1"
 	"xvsock/vsock"
 	"xvsock/xen"
 	"xvsock/xenbus"
@@ -19,23 +23,47 @@ const retryPause = 5 * time.Second
 // errRenamed ends the link of a frontend that was attached under another name.
 var errRenamed = errors.New("attached anew under another name")
 
-// frontend is one attached frontend. Manager.mu guards the fields from who on.
+// frontend is one attached frontend.
 type frontend struct {
-	m  *Manager
-	id xen.DomID
-
-	who    Identity
+	m      *Manager
+	id     xen.DomID
 	detach context.CancelCauseFunc
 
-	link  *link.Link  // nil while it is down
-	port1 *vsock.Conn // the frontend's connection to port 1, once it is there
+	bucket                *rate.Limiter // of its requests, over all its links
+	spoken                *rate.Limiter // of lines in the log about decisions
+	denied, late, delayed atomic.Uint64 // see Frontend
+
+	// Manager.mu guards what follows.
+	who        Identity
+	uuid       port1.UUID       // who's, as port 1 has it
+	attachment port1.Attachment // the same
+	detached   bool             // run is about to return
+	link       *link.Link       // nil while it is down
+	talk       *conversation    // nil before there is a connection to port 1
+	claims     claims
+}
+
+// newFrontend returns a frontend that is not served yet.
+func newFrontend(m *Manager, who Identity) *frontend {
+	f := &frontend{
+		m: m, id: who.Domain,
+		bucket: m.cfg.Budgets.bucket(), spoken: rate.NewLimiter(spokenRate, spokenBurst),
+	}
+	f.identify(who)
+	return f
+}
+
+// identify notes who the frontend is. The caller holds mu.
+func (f *frontend) identify(who Identity) {
+	who.Serial = f.who.Serial
+	f.who, f.uuid, f.attachment = who, binaryUUID(who.UUID), binaryAttachment(who.Attachment)
 }
 
 // run serves the frontend until it is detached, its domain is gone, or the
 // Manager stops.
 func (f *frontend) run(ctx context.Context) {
 	m, id := f.m, f.id
-	defer m.forget(id)
+	defer m.forget(f)
 	defer f.detach(nil)
 	err := link.NewBack(m.cfg.Domain, id, m.cfg.Link).Run(ctx, f.use)
 	switch {
@@ -57,7 +85,7 @@ func (f *frontend) run(ctx context.Context) {
 func (f *frontend) use(_ context.Context, l *link.Link) error {
 	who := f.setLink(l, l.Serial())
 	f.m.cfg.Up(who, l)
-	err := f.m.cfg.Stack.Serve(l, false)
+	err := f.m.stackNow().Serve(l, vsock.ToFrontend)
 	f.setLink(nil, 0)
 	f.m.cfg.Down(who, l)
 	return err
@@ -68,7 +96,10 @@ func (f *frontend) use(_ context.Context, l *link.Link) error {
 func (f *frontend) setLink(l *link.Link, serial uint64) Identity {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
-	f.link, f.port1, f.who.Serial = l, nil, serial
+	if f.talk != nil {
+		f.talk.leave()
+	}
+	f.link, f.who.Serial = l, serial
 	return f.who
 }
 

@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"maps"
-	"slices"
 
+	"xvsock/manager/policy"
 	"xvsock/xen"
 	"xvsock/xenbus"
 	"xvsock/xenstore"
@@ -17,37 +16,14 @@ type Identity struct {
 	Domain     xen.DomID
 	Name       string // not unique
 	UUID       string
-	Attachment string // of this attach: another one after every attach
-	Serial     uint64 // of the front link that is up, else 0
+	Tags       []string // not to be changed
+	Attachment string   // of this attach: another one after every attach
+	Serial     uint64   // of the front link that is up, else 0
 }
 
-// Frontend describes one frontend for status.
-type Frontend struct {
-	Identity
-	Up bool // its front link is up
-}
-
-// Frontends lists the frontends that are attached, by domain id.
-func (m *Manager) Frontends() []Frontend {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	all := make([]Frontend, 0, len(m.frontends))
-	for _, id := range slices.Sorted(maps.Keys(m.frontends)) {
-		f := m.frontends[id]
-		all = append(all, Frontend{Identity: f.who, Up: f.link != nil})
-	}
-	return all
-}
-
-// Identify returns the identity of the frontend with the given id.
-func (m *Manager) Identify(id xen.DomID) (Identity, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	f := m.frontends[id]
-	if f == nil {
-		return Identity{}, false
-	}
-	return f.who, true
+// domain is what rules are matched against.
+func (who Identity) domain() policy.Domain {
+	return policy.Domain{ID: who.Domain, Name: who.Name, UUID: who.UUID, Tags: who.Tags}
 }
 
 // identify finds out who the toolstack says the frontend is. The error wraps
@@ -78,7 +54,7 @@ func (m *Manager) identify(ctx context.Context, id xen.DomID) (Identity, error) 
 func (m *Manager) readIdentity(ctx context.Context, id xen.DomID) (Identity, error) {
 	dir := xenbus.BackPath(m.cfg.Domain.ID, id)
 	who := Identity{Domain: id}
-	var online string
+	var online, tags string
 	err := m.cfg.Domain.Store.Transaction(ctx, func(tx *xenstore.Tx) (err error) {
 		for _, n := range []struct {
 			name string
@@ -88,12 +64,22 @@ func (m *Manager) readIdentity(ctx context.Context, id xen.DomID) (Identity, err
 				return err
 			}
 		}
-		return nil
+		tags, err = tx.Read(ctx, dir+"/tags")
+		if missing(err) {
+			tags, err = "", nil
+		}
+		return err
 	})
 	if err == nil && online != "1" {
 		err = xenbus.ErrDetached
 	}
-	return who, detachedIfMissing(err)
+	if err != nil {
+		return who, detachedIfMissing(err)
+	}
+	if who.Tags, err = parseTags(tags); err != nil {
+		m.log.Warn("tags of a frontend: it is taken to have none", "domain", id, "error", err)
+	}
+	return who, nil
 }
 
 // detachedIfMissing is err, or xenbus.ErrDetached if it says that a node is not

@@ -3,7 +3,9 @@ package manager_test
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +14,7 @@ import (
 
 	"xvsock/link"
 	"xvsock/manager"
+	"xvsock/manager/policy"
 	"xvsock/sim"
 	"xvsock/toolstack"
 	"xvsock/vsock"
@@ -22,13 +25,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // rig is a host with a backend that runs a Manager, and the toolstack.
 type rig struct {
-	t     *testing.T
-	host  *sim.Host
-	tools *xenstore.Client
-	back  *sim.Domain
+	t       *testing.T
+	host    *sim.Host
+	tools   *xenstore.Client
+	back    *sim.Domain
+	budgets manager.Budgets
 	*process
 	manager *manager.Manager
 	log     logged
+	changes atomic.Int32 // calls of Changed
 
 	mu   sync.Mutex
 	ups  []manager.Identity
@@ -44,18 +49,18 @@ type process struct {
 	done   chan error
 }
 
-// start makes a process of dom that runs run.
-func start(t *testing.T, dom *sim.Domain, backend bool, run func(context.Context, *link.Domain, *vsock.Stack) error) *process {
+// newProcess makes a process of dom that does nothing yet.
+func newProcess(dom *sim.Domain) (*process, *link.Domain) {
 	proc := dom.NewProcess()
-	p := &process{
-		proc: proc, store: proc.Xenstore(), done: make(chan error, 1),
-		stack: vsock.NewStack(vsock.Config{Self: dom.ID(), Backend: backend}),
-	}
+	p := &process{proc: proc, store: proc.Xenstore(), done: make(chan error, 1)}
+	return p, &link.Domain{ID: dom.ID(), Grants: proc.Grants(), Events: proc.Events(), Store: p.store}
+}
+
+// start lets the process run.
+func (p *process) start(t *testing.T, cfg vsock.Config, run func(context.Context) error) {
 	ctx, cancel := context.WithCancel(t.Context())
-	p.cancel = cancel
-	d := &link.Domain{ID: dom.ID(), Grants: proc.Grants(), Events: proc.Events(), Store: p.store}
-	go func() { p.done <- run(ctx, d, p.stack) }()
-	return p
+	p.cancel, p.stack = cancel, vsock.NewStack(cfg)
+	go func() { p.done <- run(ctx) }()
 }
 
 // stop ends the process in order and returns what it said.
@@ -92,19 +97,36 @@ func newRig(t *testing.T, dom0 bool) *rig {
 	return r
 }
 
-// startManager starts the Manager in a new process.
+// startManager starts the Manager in a new process. It has no policy.
 func (r *rig) startManager() {
-	made := make(chan *manager.Manager, 1)
-	r.process = start(r.t, r.back, true, func(ctx context.Context, d *link.Domain, s *vsock.Stack) error {
-		m := manager.New(manager.Config{
-			Domain: d, Stack: s, Log: slog.New(&r.log),
-			Up:   func(who manager.Identity, _ *link.Link) { r.note(&r.ups, who) },
-			Down: func(who manager.Identity, _ *link.Link) { r.note(&r.down, who) },
-		})
-		made <- m
-		return m.Run(ctx)
+	p, d := newProcess(r.back)
+	m := manager.New(manager.Config{
+		Domain: d, Log: slog.New(&r.log), Budgets: r.budgets,
+		Self:    policy.Domain{ID: r.back.ID(), Name: "the-backend", UUID: r.back.UUID()},
+		Up:      func(who manager.Identity, _ *link.Link) { r.note(&r.ups, who) },
+		Down:    func(who manager.Identity, _ *link.Link) { r.note(&r.down, who) },
+		Changed: func() { r.changes.Add(1) },
 	})
-	r.manager = <-made
+	r.process, r.manager = p, m
+	p.start(r.t, vsock.Config{Self: r.back.ID(), Backend: true, Guard: m}, func(ctx context.Context) error {
+		return m.Run(ctx, p.stack)
+	})
+}
+
+// policy makes these rules the manager's.
+func (r *rig) policy(rules ...string) {
+	r.t.Helper()
+	r.manager.SetPolicy(parse(r.t, rules...))
+}
+
+// parse returns a set of these rules.
+func parse(t testing.TB, rules ...string) *policy.Set {
+	t.Helper()
+	set, err := policy.Parse([]policy.File{{Name: "test", Text: strings.Join(rules, "\n")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
 }
 
 func (r *rig) note(list *[]manager.Identity, who manager.Identity) {
@@ -114,10 +136,10 @@ func (r *rig) note(list *[]manager.Identity, who manager.Identity) {
 }
 
 // attach attaches dom to the rig's backend under a name.
-func (r *rig) attach(dom *sim.Domain, name string) {
+func (r *rig) attach(dom *sim.Domain, name string, tags ...string) {
 	r.t.Helper()
 	d := toolstack.Domain{ID: dom.ID(), Name: name, UUID: dom.UUID()}
-	if err := toolstack.Attach(r.t.Context(), r.tools, d, toolstack.Domain{ID: r.back.ID()}, nil); err != nil {
+	if err := toolstack.Attach(r.t.Context(), r.tools, d, toolstack.Domain{ID: r.back.ID()}, tags); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -140,16 +162,18 @@ type front struct {
 // is what it should.
 func (r *rig) frontend(dom *sim.Domain, meet func(context.Context, *vsock.Stack, *link.Link)) *front {
 	if meet == nil {
-		meet = func(ctx context.Context, s *vsock.Stack, l *link.Link) { manager.Join(ctx, s, l, func() {}) }
+		meet = func(ctx context.Context, s *vsock.Stack, l *link.Link) { newGuest(r.t, dom).meet(ctx, s, l) }
 	}
 	f := &front{links: make(chan *link.Link, 100)}
-	f.process = start(r.t, dom, false, func(ctx context.Context, d *link.Domain, s *vsock.Stack) error {
+	p, d := newProcess(dom)
+	f.process = p
+	p.start(r.t, vsock.Config{Self: dom.ID()}, func(ctx context.Context) error {
 		return link.NewFront(d, link.Options{}).Run(ctx, func(ctx context.Context, l *link.Link) error {
 			f.links <- l
 			ctx, cancel := context.WithCancel(ctx)
 			var met sync.WaitGroup
-			met.Go(func() { meet(ctx, s, l) })
-			err := s.Serve(l, true)
+			met.Go(func() { meet(ctx, p.stack, l) })
+			err := p.stack.Serve(l, vsock.ToBackend)
 			cancel()
 			met.Wait()
 			return err

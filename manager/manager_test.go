@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -73,7 +74,7 @@ func TestFrontendsComeAndGo(t *testing.T) {
 				r.await("again:true late:true", 10*time.Second)
 				r.mu.Lock()
 				defer r.mu.Unlock()
-				if len(r.ups) != 3 || len(r.down) != 1 || r.down[0] != r.ups[0] {
+				if len(r.ups) != 3 || len(r.down) != 1 || !reflect.DeepEqual(r.down[0], r.ups[0]) {
 					t.Errorf("up was told of %v, down of %v", r.ups, r.down)
 				}
 			})
@@ -329,7 +330,7 @@ func TestRunEndsWithXenstore(t *testing.T) {
 func TestIdentifyOfAStranger(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, true)
-		if who, ok := r.manager.Identify(77); ok || who != (manager.Identity{}) {
+		if who, ok := r.manager.Identify(77); ok || !reflect.DeepEqual(who, manager.Identity{}) {
 			t.Errorf("a domain that is not attached is %+v", who)
 		}
 		synctest.Wait()

@@ -2,50 +2,61 @@ package manager_test
 
 import (
 	"context"
-	"errors"
 	"testing"
 	"time"
 
 	"xvsock/link"
-	"xvsock/manager"
+	"xvsock/manager/port1"
 	"xvsock/vsock"
 )
 
-var port1 = vsock.Addr{CID: vsock.CIDBackend, Port: vsock.PortManager}
-
 // dial connects to port 1, or fails the test.
 func dial(t *testing.T, ctx context.Context, s *vsock.Stack) *vsock.Conn {
-	c, err := s.DialPrivileged(ctx, port1)
+	c, err := s.DialPrivileged(ctx, port1Addr)
 	if err != nil {
 		t.Errorf("dial port 1: %v", err)
 	}
 	return c
 }
 
+// greet dials and says HELLO.
+func greet(t *testing.T, ctx context.Context, s *vsock.Stack) *vsock.Conn {
+	c := dial(t, ctx, s)
+	if _, err := c.Write(port1.Hello{ID: 1}.Append(nil)); err != nil {
+		t.Errorf("HELLO: %v", err)
+	}
+	return c
+}
+
 // What a frontend does on port 1, and what becomes of its link.
 func TestPort1DecidesAboutTheFrontLink(t *testing.T) {
+	hello := port1.Hello{ID: 1}.Append(nil)
 	for name, c := range map[string]struct {
 		meet  func(*testing.T, context.Context, *vsock.Stack)
 		ended bool
 		again time.Duration // when the link may form again, at least
 	}{
-		"one silent connection": {
-			meet: func(t *testing.T, ctx context.Context, s *vsock.Stack) { dial(t, ctx, s); <-ctx.Done() },
+		"one connection that says HELLO": {
+			meet: func(t *testing.T, ctx context.Context, s *vsock.Stack) { greet(t, ctx, s); <-ctx.Done() },
 		},
 		"no connection yet": {meet: func(_ *testing.T, ctx context.Context, _ *vsock.Stack) { <-ctx.Done() }},
+		"a silent connection": {
+			meet:  func(t *testing.T, ctx context.Context, s *vsock.Stack) { dial(t, ctx, s); <-ctx.Done() },
+			ended: true,
+		},
 		"a second connection": {
 			meet: func(t *testing.T, ctx context.Context, s *vsock.Stack) {
-				dial(t, ctx, s)
+				greet(t, ctx, s)
 				time.Sleep(time.Second)
-				s.DialPrivileged(ctx, port1) // the link may end before it is answered
+				s.DialPrivileged(ctx, port1Addr) // the link may end before it is answered
 				<-ctx.Done()
 			}, ended: true, again: 30 * time.Second,
 		},
 		"connections of any program's": {
 			meet: func(t *testing.T, ctx context.Context, s *vsock.Stack) {
-				dial(t, ctx, s)
+				greet(t, ctx, s)
 				for range 100 {
-					c, err := s.Dial(ctx, port1)
+					c, err := s.Dial(ctx, port1Addr)
 					if err != nil {
 						t.Errorf("dial port 1: %v", err)
 						return
@@ -59,16 +70,30 @@ func TestPort1DecidesAboutTheFrontLink(t *testing.T) {
 			},
 		},
 		"a connection that ends": {
-			meet:  func(t *testing.T, ctx context.Context, s *vsock.Stack) { dial(t, ctx, s).Close(); <-ctx.Done() },
+			meet:  func(t *testing.T, ctx context.Context, s *vsock.Stack) { greet(t, ctx, s).Close(); <-ctx.Done() },
 			ended: true,
 		},
 		"a connection that ends its sending": {
-			meet:  func(t *testing.T, ctx context.Context, s *vsock.Stack) { dial(t, ctx, s).CloseWrite(); <-ctx.Done() },
+			meet:  func(t *testing.T, ctx context.Context, s *vsock.Stack) { greet(t, ctx, s).CloseWrite(); <-ctx.Done() },
 			ended: true,
 		},
-		"a byte": {
+		"half a HELLO and then nothing": {
 			meet: func(t *testing.T, ctx context.Context, s *vsock.Stack) {
-				dial(t, ctx, s).Write([]byte{0})
+				dial(t, ctx, s).Write(hello[:20])
+				<-ctx.Done()
+			}, ended: true,
+		},
+		"half a header and then the end": {
+			meet: func(t *testing.T, ctx context.Context, s *vsock.Stack) {
+				c := dial(t, ctx, s)
+				c.Write(hello[:7])
+				c.Close()
+				<-ctx.Done()
+			}, ended: true,
+		},
+		"what is no message": {
+			meet: func(t *testing.T, ctx context.Context, s *vsock.Stack) {
+				dial(t, ctx, s).Write(make([]byte, 64))
 				<-ctx.Done()
 			}, ended: true, again: 30 * time.Second,
 		},
@@ -80,12 +105,15 @@ func TestPort1DecidesAboutTheFrontLink(t *testing.T) {
 				dom := r.create("b")
 				first := true
 				f := r.frontend(dom, func(ctx context.Context, s *vsock.Stack, l *link.Link) {
-					if first {
-						first = false
-						c.meet(t, ctx, s)
-					} else {
-						manager.Join(ctx, s, l, func() {})
+					if !first {
+						newGuest(t, dom).meet(ctx, s, l)
+						return
 					}
+					first = false
+					for len(s.Peers()) == 0 {
+						time.Sleep(time.Millisecond)
+					}
+					c.meet(t, ctx, s)
 				})
 				l := f.next(t)
 				if !c.ended {
@@ -95,7 +123,7 @@ func TestPort1DecidesAboutTheFrontLink(t *testing.T) {
 					}
 					return
 				}
-				cause(t, l, 5*time.Second)
+				cause(t, l, 15*time.Second)
 				begin := time.Now()
 				f.next(t)
 				r.await("a:true b:true", time.Second)
@@ -130,75 +158,5 @@ func TestPort1IsForFrontendsOnly(t *testing.T) {
 		if _, err := f.stack.Listen(vsock.PortManager); err == nil {
 			t.Error("a frontend listens on port 1")
 		}
-	})
-}
-
-// The manager may be hostile to a frontend just as well.
-func TestJoinEndsTheLinkWithItsConnection(t *testing.T) {
-	for name, c := range map[string]struct {
-		backend func(*vsock.Conn)
-		want    link.Cause
-	}{
-		"the manager closes":    {func(c *vsock.Conn) { c.Close() }, link.Lost},
-		"the manager says more": {func(c *vsock.Conn) { c.Write([]byte("hello")) }, link.Broken},
-	} {
-		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
-				a, b, err := link.Loop(0, link.Options{})
-				if err != nil {
-					t.Fatal(err)
-				}
-				// Each end of the loop in a stack of its own.
-				front := vsock.NewStack(vsock.Config{})
-				back := vsock.NewStack(vsock.Config{Backend: true})
-				listener, err := back.Listen(vsock.PortManager)
-				if err != nil {
-					t.Fatal(err)
-				}
-				served := make(chan error, 2)
-				go func() { served <- front.Serve(a, true) }()
-				go func() { served <- back.Serve(b, false) }()
-				joined := make(chan error, 1)
-				go func() { joined <- manager.Join(t.Context(), front, a, func() {}) }()
-				conn, err := listener.Accept()
-				if err != nil {
-					t.Fatal(err)
-				}
-				time.Sleep(time.Second)
-				c.backend(conn.(*vsock.Conn))
-				if err := <-joined; err != nil {
-					t.Errorf("Join returned %v", err)
-				}
-				if got := link.CauseOf(a.Err()); got != c.want {
-					t.Errorf("link ended as %v (%v), want %v", got, a.Err(), c.want)
-				}
-				<-served
-				b.End(link.Lost, nil)
-				<-served
-				errors.Join(front.Close(), back.Close(), a.Close(), b.Close())
-			})
-		})
-	}
-}
-
-func TestJoinWithoutAManagerEndsTheLink(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		a, b, err := link.Loop(0, link.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		front, back := vsock.NewStack(vsock.Config{}), vsock.NewStack(vsock.Config{})
-		served := make(chan error, 2)
-		go func() { served <- front.Serve(a, true) }()
-		go func() { served <- back.Serve(b, false) }()
-		time.Sleep(time.Second)
-		err = manager.Join(t.Context(), front, a, func() { t.Error("joined") })
-		if err == nil || a.Err() == nil {
-			t.Errorf("Join returned %v, link: %v", err, a.Err())
-		}
-		<-served
-		b.End(link.Lost, nil)
-		<-served
-		errors.Join(front.Close(), back.Close(), a.Close(), b.Close())
 	})
 }

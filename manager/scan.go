@@ -95,11 +95,33 @@ func (m *Manager) lookAgain() {
 
 // admit starts serving a frontend, or notes what is new about it.
 func (m *Manager) admit(ctx context.Context, who Identity) {
+	m.changing.Lock()
+	f, news := m.newsOf(who)
+	if !news {
+		m.changing.Unlock()
+		return
+	}
+	subject := who.domain()
+	if f != nil {
+		m.enter(who.Domain, &subject, func() { f.update(who) })
+	} else {
+		f = newFrontend(m, who)
+		ctx, f.detach = context.WithCancelCause(ctx)
+		m.enter(who.Domain, &subject, func() { m.frontends[who.Domain] = f })
+		m.tasks.Go(func() { f.run(ctx) })
+	}
+	m.changing.Unlock()
+	m.cfg.Changed()
+}
+
+// newsOf returns the frontend with who's id, nil if there is none yet, and whether
+// it is to become who. One that was detached ends first, and one too many is
+// refused. The caller holds changing.
+func (m *Manager) newsOf(who Identity) (f *frontend, news bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if f := m.frontends[who.Domain]; f != nil {
-		f.update(who)
-		return
+	if f = m.frontends[who.Domain]; f != nil {
+		return f, !f.detached && f.who.Attachment != who.Attachment
 	}
 	if m.cfg.Domain.ID != 0 && len(m.frontends) >= maxFrontends {
 		if !m.full {
@@ -107,42 +129,49 @@ func (m *Manager) admit(ctx context.Context, who Identity) {
 				"limit", maxFrontends, "refused", who.Domain)
 		}
 		m.full = true
-		return
+		return nil, false
 	}
 	m.full = false
-	f := &frontend{m: m, id: who.Domain, who: who}
-	ctx, f.detach = context.WithCancelCause(ctx)
-	m.frontends[who.Domain] = f
-	m.tasks.Go(func() { f.run(ctx) })
+	return nil, true
 }
 
 // update notes a new attachment. The link stays, unless the domain is called
-// otherwise now: whoever saw it come under the old name shall see it go.
+// otherwise now: whoever saw it come under the old name shall see it go. The caller
+// holds mu.
 func (f *frontend) update(who Identity) {
 	renamed := who.Name != f.who.Name || who.UUID != f.who.UUID
-	who.Serial = f.who.Serial
-	f.who = who
+	f.identify(who)
 	if renamed && f.link != nil {
 		f.link.End(link.Lost, errRenamed)
 	}
 }
 
-// dropOthers stops the frontends that are not online any more.
+// dropOthers stops the frontends that are not online any more. From then on they
+// have no rights.
 func (m *Manager) dropOthers(online map[xen.DomID]bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for id, f := range m.frontends {
-		if !online[id] {
-			f.detach(xenbus.ErrDetached)
+	m.changing.Lock()
+	var gone []*frontend
+	for id, f := range m.frontends { // changing suffices to read
+		if !online[id] && !f.detached {
+			gone = append(gone, f)
 		}
+	}
+	for _, f := range gone {
+		m.enter(f.id, nil, func() { f.detached = true })
+		f.detach(xenbus.ErrDetached)
+	}
+	m.changing.Unlock()
+	if len(gone) > 0 {
+		m.cfg.Changed()
 	}
 }
 
 // forget takes a frontend that has stopped out of the picture, and looks again:
 // it may have been attached anew meanwhile.
-func (m *Manager) forget(id xen.DomID) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.frontends, id)
+func (m *Manager) forget(f *frontend) {
+	m.changing.Lock()
+	m.enter(f.id, nil, func() { delete(m.frontends, f.id) })
+	m.changing.Unlock()
+	m.cfg.Changed()
 	m.lookAgain()
 }

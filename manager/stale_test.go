@@ -24,24 +24,28 @@ func TestAConnectionOfAnEarlierLinkIsNotTheFrontendsPort1(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	served := make(chan error, 2)
-	go func() { served <- front.Serve(ends[0][0], true) }()
-	go func() { served <- back.Serve(ends[0][1], false) }()
-	if _, err := dialManager(t.Context(), front, ends[0][0]); err != nil {
-		t.Fatal(err)
-	}
+	served, dialled := make(chan error, 2), make(chan error)
+	go func() { served <- front.Serve(ends[0][0], vsock.ToBackend) }()
+	go func() { served <- back.Serve(ends[0][1], vsock.ToFrontend) }()
+	go func() {
+		for len(front.Peers()) == 0 {
+		}
+		_, err := front.DialPrivileged(t.Context(), vsock.Addr{CID: vsock.CIDBackend, Port: vsock.PortManager})
+		dialled <- err
+	}()
 	c, err := listener.Accept()
-	if err != nil {
+	if err := errors.Join(err, <-dialled); err != nil {
 		t.Fatal(err)
 	}
 	m := New(Config{})
-	f := &frontend{m: m, link: ends[1][1]}
+	f := newFrontend(m, Identity{Domain: 5})
+	f.link = ends[1][1]
 	m.frontends[5] = f
-	if l, err := m.hold(c.(*vsock.Conn)); !errors.Is(err, errNotFront) || l != nil || f.port1 != nil {
+	if _, l, err := m.hold(c.(*vsock.Conn)); !errors.Is(err, errNotFront) || l != nil || f.talk != nil {
 		t.Errorf("over the next link it is held as %v, %v", l, err)
 	}
 	f.link = ends[0][1]
-	if l, err := m.hold(c.(*vsock.Conn)); err != nil || l != f.link || f.port1 != c {
+	if talk, l, err := m.hold(c.(*vsock.Conn)); err != nil || l != f.link || f.talk != talk || talk == nil {
 		t.Errorf("over its own link it is held as %v, %v", l, err)
 	}
 	for _, pair := range ends {

@@ -30,8 +30,9 @@ const (
 	shellInit = "#!/bin/sh\n/bin/busybox mkdir -p /proc /sys /dev /tmp /run /etc /bin /sbin /usr/bin\n" +
 		"/bin/busybox --install -s /bin\n" +
 		"mount -t proc proc /proc\nmount -t sysfs sys /sys\nmount -t devtmpfs dev /dev\nmount -t xenfs xenfs /proc/xen 2>/dev/null\n" +
-		"export PATH=/bin:/usr/bin HOME=/ PS1= PS2=\n"
-	shellLoop = "stty -echo -onlcr </dev/hvc0\necho " + shellReady + "\nexec sh </dev/hvc0 >/dev/hvc0 2>&1\n"
+		"export PATH=/bin:/usr/bin HOME=/\n"
+	shellLoop = "stty -echo -onlcr </dev/hvc0\necho " + shellReady + "\n" +
+		"while :; do while IFS= read -r line; do eval \"$line\"; done </dev/hvc0; done >/dev/hvc0 2>&1\n"
 	// shellReady is what such a guest says when it takes commands.
 	shellReady = "the shell takes commands"
 )
@@ -68,8 +69,8 @@ func WriteShellImage(parts *Parts, s ShellImage) error {
 	return writeArchive(a, s.Output)
 }
 
-// Sh runs a command in the shell of a guest that was made from a ShellImage, and
-// waits for it. Its output, both streams in one, is in Result.Stdout. One command
+// Sh runs a command of one line in the shell of a guest that was made from a
+// ShellImage, and waits for it. Its output, both streams in one, is in Result.Stdout. One command
 // runs at a time.
 func (d *Domain) Sh(ctx context.Context, command string) (Result, error) {
 	d.commands++
@@ -79,7 +80,7 @@ func (d *Domain) Sh(ctx context.Context, command string) (Result, error) {
 			return Result{}, err
 		}
 	}
-	line := fmt.Sprintf("echo %s begin; ( %s\n) 2>&1; status=$?; echo; echo %s end $status\n", mark, command, mark)
+	line := fmt.Sprintf("echo %s begin; ( %s ) 2>&1; status=$?; echo; echo %s end $status\n", mark, command, mark)
 	to := fmt.Sprintf("cat >$(xenstore-read /local/domain/%v/console/tty)", d.ID)
 	if r, err := d.host.RunInput(ctx, to, []byte(line)); err != nil || r.Code != 0 {
 		return Result{}, fmt.Errorf("send to the console of %s: %w %s", d.Name, err, r.Stderr)

@@ -1,0 +1,153 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"xvsock/daemon"
+	"xvsock/manager/policy"
+	"xvsock/toolstack"
+	"xvsock/xen"
+)
+
+// dom0Name is what Xen's toolstacks call domain 0.
+const dom0Name = "Domain-0"
+
+// policyDomain is a domain as a backend has told it.
+func policyDomain(d daemon.PolicyDomain) policy.Domain {
+	return policy.Domain{ID: xen.DomID(d.Domain), Name: d.Name, UUID: d.UUID, Tags: d.Tags, Backend: d.Backend}
+}
+
+// readDomains reads the domains from a file. backend names the backend's among
+// them; "" is domain 0. Domain 0 need not stand there.
+func (v *policyView) readDomains(file, backend string) error {
+	table, err := toolstack.ReadTable(file)
+	if err != nil {
+		return err
+	}
+	v.from = "in " + file
+	zero := -1
+	for i, d := range table.Domains() {
+		v.domains = append(v.domains, policy.Domain{ID: d.ID, Name: d.Name, UUID: d.UUID, Tags: d.Tags})
+		// Without an id it has got one that is nobody's.
+		if d.ID == 0 || zero < 0 && d.Name == dom0Name {
+			zero = i
+		}
+	}
+	if zero < 0 {
+		zero = len(v.domains)
+		v.domains = append(v.domains, policy.Domain{Name: dom0Name})
+	}
+	v.domains[zero].ID = 0
+	if backend != "" {
+		d, err := v.pick(backend)
+		if err != nil {
+			return fmt.Errorf("--backend: %w", err)
+		}
+		zero = slices.IndexFunc(v.domains, func(o policy.Domain) bool { return o.ID == d.ID })
+	}
+	v.domains[zero].Backend = true
+	markTwins(v.domains)
+	return nil
+}
+
+// markTwins marks the domains whose name is another's too.
+func markTwins(domains []policy.Domain) {
+	bearers := make(map[string]int)
+	for _, d := range domains {
+		bearers[d.Name]++
+	}
+	for i := range domains {
+		domains[i].Twin = domains[i].Name != "" && bearers[domains[i].Name] > 1
+	}
+}
+
+// pair returns the two domains that a question is about. The error wraps
+// toolstack.ErrNoDomain or toolstack.ErrAmbiguous.
+func (v *policyView) pair(source, destination string) (src, dst policy.Domain, err error) {
+	if src, err = v.find(source); err != nil {
+		return src, dst, err
+	}
+	if dst, err = v.find(destination); err != nil {
+		return src, dst, err
+	}
+	if v.from == "" && source != destination && src.ID == dst.ID && src.ID != 0 {
+		dst.ID++ // another domain; only 0 would mean something
+	}
+	return src, dst, nil
+}
+
+// find returns the domain that spec names.
+func (v *policyView) find(spec string) (policy.Domain, error) {
+	switch {
+	case v.from == "" && (spec == "@backend" || spec == "@dom0"):
+		return policy.Domain{Name: dom0Name, Backend: true}, nil
+	case v.from == "":
+		return bareDomain(spec)
+	case spec == "@backend":
+		return v.first(spec, func(d policy.Domain) bool { return d.Backend })
+	case spec == "@dom0":
+		return v.first(spec, func(d policy.Domain) bool { return d.ID == 0 })
+	}
+	return v.pick(spec)
+}
+
+// bareDomain is a domain of which nothing is known but what it is called.
+func bareDomain(spec string) (policy.Domain, error) {
+	d := policy.Domain{ID: 1}
+	uuid, isUUID := strings.CutPrefix(spec, "uuid:")
+	switch {
+	case spec == "" || strings.HasPrefix(spec, "@") || isUUID && !looksLikeUUID(uuid):
+		return d, fmt.Errorf("%w: %.64q is no name and no uuid of a domain", toolstack.ErrNoDomain, spec)
+	case isUUID:
+		d.UUID = strings.ToLower(uuid)
+	default:
+		d.Name = spec
+	}
+	return d, nil
+}
+
+// looksLikeUUID catches a uuid that was not written whole: it would match no rule.
+func looksLikeUUID(s string) bool {
+	return len(s) == 36 && strings.Count(s, "-") == 4 && strings.Trim(s, "0123456789abcdefABCDEF-") == ""
+}
+
+// first returns the first domain that is what spec says.
+func (v *policyView) first(spec string, is func(policy.Domain) bool) (policy.Domain, error) {
+	i := slices.IndexFunc(v.domains, is)
+	if i < 0 {
+		return policy.Domain{}, fmt.Errorf("%w: %s is not %s", toolstack.ErrNoDomain, spec, v.from)
+	}
+	return v.domains[i], nil
+}
+
+// pick returns the domain that has the name, uuid or id.
+func (v *policyView) pick(spec string) (policy.Domain, error) {
+	all := make([]toolstack.Domain, 0, len(v.domains))
+	for _, d := range v.domains {
+		all = append(all, toolstack.Domain{ID: d.ID, Name: d.Name, UUID: strings.ToLower(d.UUID)})
+	}
+	found, err := toolstack.Pick(all, spec)
+	if errors.Is(err, toolstack.ErrNoDomain) {
+		err = fmt.Errorf("%w: %.64q is no name, uuid or id of a domain %s", toolstack.ErrNoDomain, spec, v.from)
+	}
+	if err != nil {
+		return policy.Domain{}, err
+	}
+	return v.first(spec, func(d policy.Domain) bool { return d.ID == found.ID })
+}
+
+// domainName is how messages name a domain.
+func domainName(d policy.Domain) string {
+	switch {
+	case d.Name != "":
+		return d.Name
+	case d.UUID != "":
+		return "uuid:" + d.UUID
+	case d.Backend:
+		return "@backend"
+	}
+	return d.ID.String()
+}

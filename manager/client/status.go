@@ -1,0 +1,54 @@
+package client
+
+import (
+	"encoding/hex"
+	"maps"
+	"slices"
+
+	"xvsock/manager/port1"
+	"xvsock/xen"
+)
+
+// Peer describes another domain, by the manager's word, and the link to it.
+type Peer struct {
+	Domain     xen.DomID
+	Name       string // not unique
+	UUID       string // as the toolstack writes it; "" if it has none
+	Attachment port1.Attachment
+	Out, In    []port1.Range // what may be connected to there, and from there; not to be changed
+	Access     port1.Access
+	State      string // of the link: idle, offering, accepting, up
+	Generation uint64 // of the link; 0 unless it is up
+	Serial     uint64 // of the link; 0 unless it is up
+}
+
+// Peers lists the domains with which anything is allowed, by domain id.
+func (c *Client) Peers() []Peer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := make([]Peer, 0, len(c.peers))
+	for _, id := range slices.Sorted(maps.Keys(c.peers)) {
+		p := c.peers[id]
+		if p.rec == nil {
+			continue
+		}
+		s := Peer{
+			Domain: id, Name: p.rec.Name, UUID: uuidText(p.rec.UUID), Attachment: p.rec.Attachment,
+			Out: p.rec.Out, In: p.rec.In, Access: p.rec.Access, State: p.state.String(),
+		}
+		if p.link != nil {
+			s.Generation, s.Serial = p.link.Generation(), p.link.Serial()
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+// uuidText is a uuid as RFC 9562 writes it.
+func uuidText(u port1.UUID) string {
+	if u == (port1.UUID{}) {
+		return ""
+	}
+	h := hex.EncodeToString(u[:])
+	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+}

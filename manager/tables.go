@@ -1,0 +1,212 @@
+package manager
+
+import (
+	"maps"
+	"slices"
+
+	"xvsock/manager/policy"
+	"xvsock/xen"
+)
+
+// subject is a domain that rules are about: this one or an attached one.
+type subject struct {
+	domain policy.Domain
+	facts  policy.Facts // by Manager.set
+}
+
+// route is a way from one domain to another.
+type route struct{ src, dst xen.DomID }
+
+// SetPolicy makes set what is allowed; nil denies everything. It returns once
+// every frontend is about to be told, and no connection between a frontend and this
+// domain is left that set does not allow. The frontends confirm for themselves
+// (Progress).
+func (m *Manager) SetPolicy(set *policy.Set) {
+	m.changing.Lock()
+	m.set = set
+	next := make(map[xen.DomID]subject, len(m.subjects))
+	touched := make(map[xen.DomID]bool, len(m.subjects))
+	for id, s := range m.subjects {
+		next[id], touched[id] = m.match(s.domain), true
+	}
+	m.revise(next, touched, func() {
+		m.revision++
+		m.spoken = logging(set)
+	})
+	m.changing.Unlock()
+	m.cfg.Changed()
+}
+
+// Progress tells how many times SetPolicy was called, and how many frontends have
+// not confirmed yet that they go by what they were told last.
+func (m *Manager) Progress() (revision uint64, unconfirmed int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, f := range m.frontends {
+		if f.talk != nil && f.talk.unconfirmed() > 0 {
+			unconfirmed++
+		}
+	}
+	return m.revision, unconfirmed
+}
+
+// Domains lists this domain and then those that are attached, by id, as rules see
+// them. The attached ones do not have this one again if it is its own frontend.
+func (m *Manager) Domains() []policy.Domain {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := []policy.Domain{m.subjects[m.cfg.Self.ID].domain}
+	for _, id := range slices.Sorted(maps.Keys(m.subjects)) {
+		if id != m.cfg.Self.ID {
+			all = append(all, m.subjects[id].domain)
+		}
+	}
+	return all
+}
+
+// Allowed reports whether src may connect to a port of dst, by the rules or because
+// it is built in for every program there. Either may be this domain.
+func (m *Manager) Allowed(src, dst xen.DomID, port uint32) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, from := m.subjects[src]
+	_, to := m.subjects[dst]
+	switch {
+	case !from || !to:
+		return false
+	case src == dst, dst == m.cfg.Self.ID && policy.BuiltinToBackend(port):
+		return true
+	}
+	t := m.tables[route{src, dst}]
+	return t != nil && t.Find(port) != nil
+}
+
+// match finds out what the rules have to do with a domain. The caller holds
+// changing.
+func (m *Manager) match(d policy.Domain) subject {
+	s := subject{domain: d}
+	if m.set != nil {
+		s.facts = m.set.Match(d)
+	}
+	return s
+}
+
+// enter changes who is there: the domain with this id is d now, nil for none any
+// more. apply is called under mu in the moment in which that counts. The caller
+// holds changing.
+func (m *Manager) enter(id xen.DomID, d *policy.Domain, apply func()) {
+	next, touched := maps.Clone(m.subjects), map[xen.DomID]bool{id: true}
+	switch {
+	case id == m.cfg.Self.ID: // it is what it is, also as its own frontend
+	case d == nil:
+		delete(next, id)
+	default:
+		next[id] = m.match(*d)
+	}
+	m.pairUp(next, touched)
+	m.revise(next, touched, apply)
+}
+
+// pairUp finds the domains that share a name, and touches those for which that is
+// new: a name that two domains carry tells neither (design, section 6, "Rules").
+func (m *Manager) pairUp(subjects map[xen.DomID]subject, touched map[xen.DomID]bool) {
+	carriers := make(map[string]int, len(subjects))
+	for _, s := range subjects {
+		carriers[s.domain.Name]++
+	}
+	for id, s := range subjects {
+		if twin := carriers[s.domain.Name] > 1; twin != s.domain.Twin {
+			s.domain.Twin = twin
+			subjects[id] = m.match(s.domain)
+			touched[id] = true
+		}
+	}
+}
+
+// revise makes next the domains that there are, works out anew what is allowed from
+// and to the touched ones, lets the frontends know, and ends the connections with
+// this domain that are not allowed any more. The caller holds changing.
+//
+// The working out needs no lock that a frontend's messages wait for. Then tables
+// and domains change in one moment: a domain never has the rights of another that
+// had its id before.
+func (m *Manager) revise(next map[xen.DomID]subject, touched map[xen.DomID]bool, apply func()) {
+	tables := m.tabulate(next, touched)
+	m.mu.Lock()
+	for id := range touched {
+		for other := range m.subjects {
+			delete(m.tables, route{id, other})
+			delete(m.tables, route{other, id})
+		}
+	}
+	maps.Copy(m.tables, tables)
+	m.subjects = next
+	apply()
+	stack, review := m.stack, m.inform(touched)
+	m.mu.Unlock()
+	if stack == nil {
+		return
+	}
+	for _, id := range review {
+		stack.Review(id)
+	}
+}
+
+// tabulate works out what is allowed from and to the touched ones of the given
+// domains. The caller holds changing.
+func (m *Manager) tabulate(subjects map[xen.DomID]subject, touched map[xen.DomID]bool) map[route]*policy.Table {
+	tables := make(map[route]*policy.Table)
+	if m.set == nil {
+		return tables
+	}
+	enter := func(src, dst xen.DomID) {
+		if t := m.set.Between(subjects[src].facts, subjects[dst].facts); len(t.Ranges) > 0 {
+			tables[route{src, dst}] = t
+		}
+	}
+	for id := range touched {
+		if _, there := subjects[id]; !there {
+			continue
+		}
+		for other := range subjects {
+			// This domain may be its own frontend.
+			if other != id || id == m.cfg.Self.ID {
+				enter(id, other)
+				enter(other, id)
+			}
+		}
+	}
+	return tables
+}
+
+// inform has the frontends told what is new of the touched domains, and returns
+// those whose connections with this domain must be looked at again. The caller
+// holds mu.
+func (m *Manager) inform(touched map[xen.DomID]bool) (review []xen.DomID) {
+	all := touched[m.cfg.Self.ID]
+	for id, f := range m.frontends {
+		if f.link != nil && (all || touched[id]) {
+			review = append(review, id)
+		}
+		switch {
+		case f.talk == nil || !f.talk.greeted:
+		case touched[id]:
+			f.talk.considerAll()
+		default:
+			for other := range touched {
+				f.talk.consider(other)
+			}
+		}
+	}
+	return review
+}
+
+// Rules lists the rules in force, in their order.
+func (m *Manager) Rules() []*policy.Rule {
+	m.changing.Lock()
+	defer m.changing.Unlock()
+	if m.set == nil {
+		return nil
+	}
+	return m.set.Rules()
+}
