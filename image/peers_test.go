@@ -1,6 +1,7 @@
 package image_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os/exec"
@@ -49,7 +50,9 @@ func (h *xenHost) client(name string) *rig.Domain {
 // in runs a command in a client's domain.
 func (h *xenHost) in(d *rig.Domain, command string) rig.Result {
 	h.t.Helper()
-	r, err := d.Sh(h.t.Context(), command)
+	ctx, cancel := context.WithTimeout(h.t.Context(), 30*time.Second)
+	defer cancel()
+	r, err := d.Sh(ctx, command)
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -5,36 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
-	"fmt"
 	"strings"
 
 	"xvsock/manager/port1"
 )
-
-// errTags says that a node is not what the toolstack writes of tags.
-var errTags = errors.New("not at most 16 words of 1 to 32 of A-Z a-z 0-9 . _ -, with blanks between")
-
-// parseTags reads the tags of a domain: words with blanks between them. All of
-// them are good, or there are none: half of what the toolstack meant may allow what
-// the other half would not.
-func parseTags(text string) ([]string, error) {
-	const maxTags, maxTag = 16, 32
-	const plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
-	if len(text) > maxTags*(maxTag+1) {
-		return nil, errTags
-	}
-	tags := strings.Fields(text)
-	if len(tags) > maxTags {
-		return nil, errTags
-	}
-	for _, t := range tags {
-		if len(t) > maxTag || strings.Trim(t, plain) != "" {
-			return nil, fmt.Errorf("%w: %.40q", errTags, t)
-		}
-	}
-	return tags, nil
-}
 
 // binaryUUID is a uuid as port 1 has it; zero, as for no uuid, if text is none.
 func binaryUUID(text string) (u port1.UUID) {

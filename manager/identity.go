@@ -3,7 +3,9 @@ package manager
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"strings"
 
 	"xvsock/manager/policy"
 	"xvsock/xen"
@@ -80,6 +82,30 @@ func (m *Manager) readIdentity(ctx context.Context, id xen.DomID) (Identity, err
 		m.log.Warn("tags of a frontend: it is taken to have none", "domain", id, "error", err)
 	}
 	return who, nil
+}
+
+// errTags says that a node is not what the toolstack writes of tags.
+var errTags = errors.New("not at most 16 words of 1 to 32 of A-Z a-z 0-9 . _ -, with blanks between")
+
+// parseTags reads the tags of a domain: words with blanks between them. All of
+// them are good, or there are none: half of what the toolstack meant may allow what
+// the other half would not.
+func parseTags(text string) ([]string, error) {
+	const maxTags, maxTag = 16, 32
+	const plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
+	if len(text) > maxTags*(maxTag+1) {
+		return nil, errTags
+	}
+	tags := strings.Fields(text)
+	if len(tags) > maxTags {
+		return nil, errTags
+	}
+	for _, t := range tags {
+		if len(t) > maxTag || strings.Trim(t, plain) != "" {
+			return nil, fmt.Errorf("%w: %.40q", errTags, t)
+		}
+	}
+	return tags, nil
 }
 
 // detachedIfMissing is err, or xenbus.ErrDetached if it says that a node is not

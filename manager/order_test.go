@@ -176,10 +176,14 @@ func TestCrossedIsNotSaidWithoutWhatIsCrossed(t *testing.T) {
 	d, a, b := two(t)
 	a.must(t, d.ask(1, 2, 7))
 	b.must(t, d.ask(1, 1, 7))
+	r := d.pending(t)
 	d.mu.Lock()
 	a.leave()
 	d.mu.Unlock()
 	b.hears(t, "RSP refused")
+	if r.timer.Stop() || len(a.replies) != 0 {
+		t.Error("something is left of a request that has ended")
+	}
 }
 
 // Who owes many answers is asked no more, rather than that an answer is forgotten
@@ -210,7 +214,13 @@ func TestAResponderThatOwesAnswersIsNotAskedForMore(t *testing.T) {
 	}
 	d.mu.Unlock()
 	b.hears(t, "")
+	for len(b.work) > 0 {
+		<-b.work
+	}
 	b.must(t, port1.ConnectAck{ID: ids[0], Result: port1.Refused})
+	if len(b.work) == 0 {
+		t.Error("the writer is not told that there is room")
+	}
 	b.must(t, port1.ConnectAck{ID: ids[1], Result: port1.Refused})
 	b.hears(t, fmt.Sprintf("IND %v, IND %v", others[maxUnanswered].f.id, last.f.id))
 	for _, id := range ids[2:] {

@@ -2,6 +2,7 @@ package manager
 
 import (
 	"errors"
+	"runtime"
 	"testing"
 
 	"xvsock/link"
@@ -29,6 +30,7 @@ func TestAConnectionOfAnEarlierLinkIsNotTheFrontendsPort1(t *testing.T) {
 	go func() { served <- back.Serve(ends[0][1], vsock.ToFrontend) }()
 	go func() {
 		for len(front.Peers()) == 0 {
+			runtime.Gosched()
 		}
 		_, err := front.DialPrivileged(t.Context(), vsock.Addr{CID: vsock.CIDBackend, Port: vsock.PortManager})
 		dialled <- err

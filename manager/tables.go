@@ -25,11 +25,10 @@ func (m *Manager) SetPolicy(set *policy.Set) {
 	m.changing.Lock()
 	m.set = set
 	next := make(map[xen.DomID]subject, len(m.subjects))
-	touched := make(map[xen.DomID]bool, len(m.subjects))
 	for id, s := range m.subjects {
-		next[id], touched[id] = m.match(s.domain), true
+		next[id] = m.match(s.domain)
 	}
-	m.revise(next, touched, func() {
+	m.revise(next, nil, func() {
 		m.revision++
 		m.spoken = logging(set)
 	})
@@ -124,8 +123,9 @@ func (m *Manager) pairUp(subjects map[xen.DomID]subject, touched map[xen.DomID]b
 }
 
 // revise makes next the domains that there are, works out anew what is allowed from
-// and to the touched ones, lets the frontends know, and ends the connections with
-// this domain that are not allowed any more. The caller holds changing.
+// and to the touched ones (nil: all), lets the frontends know, and ends the
+// connections with this domain that are not allowed any more. The caller holds
+// changing.
 //
 // The working out needs no lock that a frontend's messages wait for. Then tables
 // and domains change in one moment: a domain never has the rights of another that
@@ -133,13 +133,17 @@ func (m *Manager) pairUp(subjects map[xen.DomID]subject, touched map[xen.DomID]b
 func (m *Manager) revise(next map[xen.DomID]subject, touched map[xen.DomID]bool, apply func()) {
 	tables := m.tabulate(next, touched)
 	m.mu.Lock()
-	for id := range touched {
-		for other := range m.subjects {
-			delete(m.tables, route{id, other})
-			delete(m.tables, route{other, id})
+	if touched == nil {
+		m.tables = tables
+	} else {
+		for id := range touched {
+			for other := range m.subjects {
+				delete(m.tables, route{id, other})
+				delete(m.tables, route{other, id})
+			}
 		}
+		maps.Copy(m.tables, tables)
 	}
-	maps.Copy(m.tables, tables)
 	m.subjects = next
 	apply()
 	stack, review := m.stack, m.inform(touched)
@@ -152,26 +156,28 @@ func (m *Manager) revise(next map[xen.DomID]subject, touched map[xen.DomID]bool,
 	}
 }
 
-// tabulate works out what is allowed from and to the touched ones of the given
-// domains. The caller holds changing.
+// tabulate works out what is allowed from and to the touched ones (nil: all) of the
+// given domains. The caller holds changing.
 func (m *Manager) tabulate(subjects map[xen.DomID]subject, touched map[xen.DomID]bool) map[route]*policy.Table {
 	tables := make(map[route]*policy.Table)
 	if m.set == nil {
 		return tables
 	}
 	enter := func(src, dst xen.DomID) {
+		if src == dst && src != m.cfg.Self.ID { // this domain may be its own frontend
+			return
+		}
 		if t := m.set.Between(subjects[src].facts, subjects[dst].facts); len(t.Ranges) > 0 {
 			tables[route{src, dst}] = t
 		}
 	}
-	for id := range touched {
-		if _, there := subjects[id]; !there {
+	for id := range subjects {
+		if touched != nil && !touched[id] {
 			continue
 		}
 		for other := range subjects {
-			// This domain may be its own frontend.
-			if other != id || id == m.cfg.Self.ID {
-				enter(id, other)
+			enter(id, other)
+			if touched != nil {
 				enter(other, id)
 			}
 		}
@@ -179,18 +185,18 @@ func (m *Manager) tabulate(subjects map[xen.DomID]subject, touched map[xen.DomID
 	return tables
 }
 
-// inform has the frontends told what is new of the touched domains, and returns
-// those whose connections with this domain must be looked at again. The caller
-// holds mu.
+// inform has the frontends told what is new of the touched domains (nil: all), and
+// returns those whose connections with this domain must be looked at again. The
+// caller holds mu.
 func (m *Manager) inform(touched map[xen.DomID]bool) (review []xen.DomID) {
-	all := touched[m.cfg.Self.ID]
+	all := touched == nil
 	for id, f := range m.frontends {
-		if f.link != nil && (all || touched[id]) {
+		if f.link != nil && (all || touched[id] || touched[m.cfg.Self.ID]) {
 			review = append(review, id)
 		}
 		switch {
 		case f.talk == nil || !f.talk.greeted:
-		case touched[id]:
+		case all || touched[id]:
 			f.talk.considerAll()
 		default:
 			for other := range touched {

@@ -225,6 +225,12 @@ func TestAFloodOfIndicationsIsRefused(t *testing.T) {
 		if ok := count(1); ok != 1 {
 			t.Error("none after 6 s")
 		}
+		// One that comes a little too soon waits.
+		time.Sleep(3500 * time.Millisecond)
+		begin := time.Now()
+		if ok := count(1); ok != 1 || time.Since(begin) == 0 || time.Since(begin) > 2*time.Second {
+			t.Errorf("%d after another %v", ok, time.Since(begin))
+		}
 		time.Sleep(9 * time.Second)
 		n.holds(0, 0)
 	})

@@ -45,8 +45,6 @@ func (c *Client) judge(p *peer, m port1.ConnectInd) port1.Result {
 	switch {
 	case p == nil || p.rec == nil || p.rec.Attachment != m.Attachment || find(p.rec.In, m.Port) == nil:
 		return port1.Denied
-	case c.closed:
-		return port1.ShuttingDown
 	case time.Now().Before(p.until):
 		return port1.Refused // rule R5
 	case p.state == idle && c.holding >= c.cfg.MaxLinks:

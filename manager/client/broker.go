@@ -134,6 +134,8 @@ func resultError(r port1.Result) error {
 		return &linkError{syscall.ENOBUFS, why}
 	case port1.TimedOut:
 		return &linkError{syscall.ETIMEDOUT, why}
+	case port1.Crossed:
+		return errCrossed
 	case port1.Forbidden:
 		return &linkError{syscall.EHOSTUNREACH, fmt.Errorf("the other side finds: %w", link.ErrForbidden)}
 	default: // Refused, ShuttingDown

@@ -69,6 +69,7 @@ type Client struct {
 	mu      sync.Mutex
 	peers   map[xen.DomID]*peer
 	stack   *vsock.Stack // nil before the first Join
+	joining bool         // a Join is under way
 	talk    *talk        // nil while there is no conversation
 	lastID  uint64       // of our messages
 	holding int          // peers with an offer or a link

@@ -27,6 +27,9 @@ func TestThePortsOfTheRecordsAreEnforced(t *testing.T) {
 		w := newTwo(t, h)
 		works(t, w.x.dial(w.y.id(), 7).made())
 		w.x.dial(w.y.id(), 10).fails(syscall.EACCES)
+		if !w.y.client.Allowed(w.x.id(), 7) || w.y.client.Allowed(w.x.id(), 10) || w.y.client.Allowed(99, 7) {
+			t.Error("Allowed tells something else than the record")
+		}
 		// y allows less than x believes: the responder decides for itself.
 		w.tell(w.sy, record(w.x.id(), nil, ports(8, 9)))
 		time.Sleep(100 * time.Millisecond)

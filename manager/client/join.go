@@ -37,10 +37,11 @@ var (
 // front ends BROKEN if the manager sends what it must not, else LOST. Every Join of a
 // Client is given the same stack, one at a time.
 func (c *Client) Join(ctx context.Context, stack *vsock.Stack, front *link.Link, joined func()) error {
-	if !c.enter() {
-		return net.ErrClosed
+	if err := c.enter(); err != nil {
+		front.End(link.Lost, err)
+		return err
 	}
-	defer c.tasks.Done()
+	defer c.exit()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(c.ctx, cancel)()
@@ -52,26 +53,37 @@ func (c *Client) Join(ctx context.Context, stack *vsock.Stack, front *link.Link,
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	return c.converse(ctx, newTalk(c, stack, front, conn), joined)
+	c.converse(ctx, newTalk(c, stack, front, conn), joined)
+	return nil
 }
 
-// enter counts a Join among what Close waits for.
-func (c *Client) enter() bool {
+// enter begins a Join, which Close waits for. A second one at a time would make a
+// second connection to port 1, which is a lie to the manager.
+func (c *Client) enter() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed {
-		return false
+	switch {
+	case c.closed:
+		return net.ErrClosed
+	case c.joining:
+		return errTwice
 	}
+	c.joining = true
 	c.tasks.Add(1)
-	return true
+	return nil
+}
+
+// exit is the end of a Join.
+func (c *Client) exit() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.joining = false
+	c.tasks.Done()
 }
 
 // converse holds a conversation from its first message to its end.
-func (c *Client) converse(ctx context.Context, t *talk, joined func()) error {
-	if err := c.open(t); err != nil {
-		t.front.End(link.Lost, err)
-		return err
-	}
+func (c *Client) converse(ctx context.Context, t *talk, joined func()) {
+	c.open(t)
 	t.writer.Go(func() { t.write(ctx) })
 	err := t.read(joined)
 	c.shut(t)
@@ -79,7 +91,6 @@ func (c *Client) converse(ctx context.Context, t *talk, joined func()) error {
 		t.front.End(causeOf(err), err)
 	}
 	t.stop()
-	return nil
 }
 
 // causeOf says how the front link ends because of what a conversation ended with.
@@ -94,12 +105,8 @@ func causeOf(err error) link.Cause {
 
 // open begins t: HELLO is its first message. A link to the domain that is our backend
 // now would be a second one to the same domain.
-func (c *Client) open(t *talk) error {
+func (c *Client) open(t *talk) {
 	c.mu.Lock()
-	if c.talk != nil {
-		c.mu.Unlock()
-		return errTwice
-	}
 	c.talk, c.stack = t, t.stack
 	t.hello = c.nextID()
 	t.send(port1.Hello{ID: t.hello, Links: c.links()})
@@ -113,7 +120,6 @@ func (c *Client) open(t *talk) error {
 	}
 	c.mu.Unlock()
 	c.enforce(t, gone)
-	return nil
 }
 
 // shut ends what belongs to t. The records stay, and so do the links.

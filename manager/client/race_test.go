@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"xvsock/link"
 	"xvsock/manager/client"
 	"xvsock/manager/port1"
 	"xvsock/sim"
@@ -127,4 +128,43 @@ func TestHELLOTellsOfALinkThatCameToNothing(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A manager that tells of one domain without end, faster than its link can be taken
+// down, is cut off.
+func TestRecordsThatCannotBeObeyedAreBounded(t *testing.T) {
+	bubble(t, func(t *testing.T, h *sim.Host) {
+		n, s, o := accepting(t, h, client.Config{})
+		s.send(o.request(n, 5))
+		o.bind(next[port1.ConnectAck](s))
+		n.await(o.dom.ID(), "up", time.Second)
+		n.during(sim.OpRevoke, func() {})
+		for id := range uint64(70) {
+			s.send(port1.Peer{ID: id, Domain: o.dom.ID(), Gone: true})
+		}
+		s.ended(link.Broken, time.Second)
+		time.Sleep(time.Second)
+		n.holds(0, 0)
+	})
+}
+
+func TestThereIsOneConversationAtATime(t *testing.T) {
+	bubble(t, func(t *testing.T, h *sim.Host) {
+		n := newX(t, h)
+		s := n.join()
+		s.complete()
+		a, b, err := link.Loop(t0, link.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := n.client.Join(t.Context(), n.stack, a, nil); err == nil || a.Err() == nil {
+			t.Errorf("a second Join returns %v", err)
+		}
+		s.silent(time.Second)
+		if s.front.Err() != nil {
+			t.Errorf("the first conversation: %v", s.front.Err())
+		}
+		a.Close()
+		b.Close()
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"xvsock/evtchn"
 	"xvsock/link"
 	"xvsock/manager/client"
 	"xvsock/manager/port1"
@@ -178,6 +179,54 @@ func TestResultsAreTheErrnosOfDial(t *testing.T) {
 				}
 				n.holds(0, 0)
 				n.await(peerID, "idle", 0)
+			})
+		})
+	}
+}
+
+// CROSSED announces an indication; if none comes the Dial asks again.
+func TestCROSSEDIsNoAnswerToADial(t *testing.T) {
+	bubble(t, func(t *testing.T, h *sim.Host) {
+		n := newX(t, h)
+		s := n.join()
+		s.tell(open(peerID))
+		s.complete()
+		d := n.dial(peerID, 7)
+		s.send(port1.ConnectRsp{ID: next[port1.ConnectReq](s).ID, Result: port1.Crossed})
+		s.send(port1.ConnectRsp{ID: next[port1.ConnectReq](s).ID, Result: port1.Denied})
+		d.fails(syscall.EACCES)
+		n.holds(0, 0)
+	})
+}
+
+// What this side cannot do, and what the hypervisor forbids, is said to both.
+func TestFailuresOfThisSide(t *testing.T) {
+	for name, c := range map[string]struct {
+		fault error
+		dial  error
+		ack   port1.Result
+	}{
+		"out of event channels": {evtchn.ErrNoPorts, syscall.ENOBUFS, port1.Refused},
+		"XSM":                   {syscall.EPERM, link.ErrForbidden, port1.Forbidden},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, h *sim.Host) {
+				n, s, o := accepting(t, h, client.Config{})
+				ind := o.request(n, 5)
+				h.Hook(func(call *sim.Call) error {
+					if call.Op == sim.OpUnbound && call.Process == n.proc {
+						return c.fault
+					}
+					return nil
+				})
+				if err := n.client.Connect(t.Context(), o.dom.ID(), 7); !errors.Is(err, c.dial) {
+					t.Errorf("Connect: %v, want %v", err, c.dial)
+				}
+				s.send(ind)
+				if ack := next[port1.ConnectAck](s); ack.Result != c.ack {
+					t.Errorf("the answer is %v, want %v", ack.Result, c.ack)
+				}
+				n.holds(0, 0)
 			})
 		})
 	}

@@ -111,11 +111,12 @@ inline bindEnded(c) {
 inline indication(c, g, x) {
 	if
 	:: !record[c] -> send(toManager[c], ACK, g, FAILED)
-	:: record[c] && mutes < MUTES -> mutes++
-	:: record[c] && faults < FAULTS ->
-		faults++;
-		drop(c);
-		send(toManager[c], ACK, g, FAILED)
+#ifdef MUTE
+	:: record[c] && may -> strikes++; muted = 1
+#endif
+#ifdef FAULT
+	:: record[c] && may -> strikes++; drop(c); send(toManager[c], ACK, g, FAILED)
+#endif
 #ifdef NO_CROSS_ANSWER
 	:: record[c] && state[c] == offering -> send(toManager[c], ACK, g, FAILED)
 	:: record[c] && state[c] != offering ->
@@ -141,7 +142,7 @@ inline response(c, g, x) {
 	if
 	:: state[c] == offering && generation[c] == g ->
 #ifndef NO_CROSS_ANSWER
-		assert(x != CROSSED || mutes > 0);      /* the IND came before it */
+		assert(x != CROSSED || muted);          /* the IND came before it */
 #endif
 		if
 #ifdef NO_RELEASE
@@ -151,7 +152,9 @@ inline response(c, g, x) {
 #else
 		:: x == FAILED || x == CROSSED -> drop(c)
 #endif
-		:: x != FAILED && x != CROSSED && faults < FAULTS -> faults++; drop(c); news[c] = 1
+#ifdef FAULT
+		:: x != FAILED && x != CROSSED && may -> strikes++; drop(c); news[c] = 1
+#endif
 		:: x != FAILED && x != CROSSED -> bind(c, RSP, g, x)
 		fi
 	:: else ->
@@ -256,8 +259,6 @@ end:	do
 #ifndef NO_NOTICE
 	:: atomic { state[c] == up && offer[other] != theirs[c] -> drop(c) }
 #endif
-	:: atomic { state[c] == up && closes < CLOSES -> closes++; drop(c) }
-	:: atomic { others < OTHERS -> others++; news[c] = 1 }
 #ifdef RELEASE_LATE
 	:: atomic { old[c] != 0 -> old[c] = 0 }
 #endif

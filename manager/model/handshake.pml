@@ -41,9 +41,10 @@
  *
  * Checked on the way: the manager never has two requests of a pair pending, and
  * never finds an honest client broken; it sends IND and RSP OK only while policy
- * allows it; an RSP OK is the responder's own answer; a link comes up between two
- * offers that have bound each other, and not at an end that has confirmed that it
- * is forbidden; a link that both ends have is never ended for being claimed by one.
+ * allows it; an RSP OK is the responder's own answer, never a forged or late one; a
+ * link comes up between two offers that have bound each other, and not at an end
+ * that has confirmed that it is forbidden; a link that both ends have is never
+ * ended for being claimed by one.
  * Checked when nothing more can happen: no request and no indication is open, no
  * offer is left but those of a link, a link is up at both ends or none, and if it
  * is then policy allows it, and the manager's books say so.
@@ -52,8 +53,8 @@
  * to its peers first a PEER that says gone. CONNECT_req is decided and CONNECT_ind
  * sent in two steps, between which only fate acts: policy is read elsewhere.
  *
- * Timers go off at any time at all. How often fate strikes is bounded by the names
- * just below, and
+ * Timers go off at any time at all. How often fate strikes, and how, the names
+ * just below say, and
  *
  *   PROMPT        no timer goes off while there is any hope
  *   NO_NOTICE     nobody notices that the other end of a link is gone
@@ -68,32 +69,19 @@
 #ifndef ASKS
 #define ASKS 1          /* requests of one client */
 #endif
-#ifndef CUTS
-#define CUTS 0          /* front links that end */
+#ifndef STRIKES
+#define STRIKES 0       /* of fate: each one of these, or with ONLY of those named */
 #endif
-#ifndef DEATHS
-#define DEATHS 0        /* deaths of a client's process */
-#endif
-#ifndef RESTARTS
-#define RESTARTS 0      /* deaths of the manager */
-#endif
-#ifndef FLIPS
-#define FLIPS 0         /* changes of policy */
-#endif
-#ifndef CLOSES
-#define CLOSES 0        /* links closed for idleness */
-#endif
-#ifndef OTHERS
-#define OTHERS 0        /* changes of a client's links to others */
-#endif
-#ifndef FAULTS
-#define FAULTS 0        /* offers that a client cannot make, or bind */
-#endif
-#ifndef MUTES
-#define MUTES 0         /* indications that are never answered */
-#endif
-#ifndef FORGES
-#define FORGES 0        /* answers with an id of another domain's */
+#ifndef ONLY
+#define CUT 1           /* a front link ends */
+#define DEATH 1         /* a client's process dies */
+#define RESTART 1       /* the manager dies */
+#define FLIP 1          /* policy changes */
+#define CLOSE 1         /* a link is closed for idleness */
+#define OTHER 1         /* a client's links to others change */
+#define FAULT 1         /* an offer cannot be made, or bound */
+#define MUTE 1          /* an indication is never answered */
+#define FORGE 1         /* an answer has an id of another domain's */
 #endif
 
 mtype = {
@@ -107,6 +95,7 @@ mtype = {
 #define FORGED 254
 
 #define other (1 - c)
+#define may (strikes < STRIKES)
 
 /* ---- front links ---- */
 
@@ -164,7 +153,8 @@ byte unconfirmed[2];    /* PEERs without PEER_ack */
 bit allowed[2];         /* said the last of them */
 bit forbidden[2];       /* it is confirmed that no link is there */
 
-byte cuts, deaths, restarts, flips, closes, others, faults, mutes, forges;
+byte strikes;
+bit muted;              /* an indication was not answered */
 bit wasUp;              /* at both ends */
 
 inline send(to, type, one, two) {
@@ -227,24 +217,43 @@ inline flip() {
 
 /* An answer of c's to what it was not asked. */
 inline forge(c, g) {
-	forges++;
 	send(toManager[c], ACK, g, FORGED)
 }
 
 proctype Fate() {
 end:	do
-	:: atomic { cuts < CUTS && front[0] -> cuts++; cut(0) }
-	:: atomic { cuts < CUTS && front[1] -> cuts++; cut(1) }
-	:: atomic { deaths < DEATHS -> deaths++; die(0) }
-	:: atomic { deaths < DEATHS -> deaths++; die(1) }
-	:: atomic { restarts < RESTARTS -> restarts++; managerDies() }
-	:: atomic { flips < FLIPS -> flips++; flip() }
-	:: atomic { forges < FORGES && pair != quiet && front[0] && front[1] ->
+#ifdef CUT
+	:: atomic { may && front[0] -> strikes++; cut(0) }
+	:: atomic { may && front[1] -> strikes++; cut(1) }
+#endif
+#ifdef DEATH
+	:: atomic { may -> strikes++; die(0) }
+	:: atomic { may -> strikes++; die(1) }
+#endif
+#ifdef RESTART
+	:: atomic { may -> strikes++; managerDies() }
+#endif
+#ifdef FLIP
+	:: atomic { may -> strikes++; flip() }
+#endif
+#ifdef CLOSE
+	:: atomic { may && state[0] == up -> strikes++; drop(0) }
+	:: atomic { may && state[1] == up -> strikes++; drop(1) }
+#endif
+#ifdef OTHER
+	:: atomic { may && !news[0] -> strikes++; news[0] = 1 }
+	:: atomic { may && !news[1] -> strikes++; news[1] = 1 }
+#endif
+#ifdef FORGE
+	:: atomic { may && pair != quiet && front[0] && front[1] ->
+		strikes++;
 		if
 		:: forge(initiator, request)            /* as if it were the responder */
 		:: forge(1 - initiator, request + 1)    /* some other id */
 		fi
 	   }
+#endif
+	:: atomic { may -> strikes = STRIKES }          /* enough */
 	od
 }
 

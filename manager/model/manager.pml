@@ -130,6 +130,7 @@ inline indicate(c) {
 inline acknowledged(c, g, x) {
 	if
 	:: pair == indicated && fromResponder && idMatches ->
+		assert(x != FORGED);                    /* or it makes a link */
 		if
 #ifdef NO_THIRD_LOOK
 		:: x != FAILED ->

@@ -50,8 +50,7 @@ func (c *Conn) Read() (Header, []byte, error) {
 	if err != nil {
 		return Header{}, nil, fmt.Errorf("read message: %w", err)
 	}
-	begin := time.Now()
-	if err := c.rest(c.buf[n:HeaderSize], begin); err != nil {
+	if err := c.rest(c.buf[n:HeaderSize]); err != nil {
 		return Header{}, nil, fmt.Errorf("read header: %w", err)
 	}
 	h, err := ParseHeader(c.buf)
@@ -61,19 +60,20 @@ func (c *Conn) Read() (Header, []byte, error) {
 	if int(h.Length) > len(c.buf) {
 		c.buf = append(make([]byte, 0, h.Length), c.buf[:HeaderSize]...)[:h.Length]
 	}
-	if err := c.rest(c.buf[HeaderSize:h.Length], begin); err != nil {
+	if err := c.rest(c.buf[HeaderSize:h.Length]); err != nil {
 		return Header{}, nil, fmt.Errorf("read %v: %w", h.Type, err)
 	}
 	return h, c.buf[:h.Length], nil
 }
 
-// rest fills b with what belongs to a message that began at begin.
-func (c *Conn) rest(b []byte, begin time.Time) error {
+// rest fills b with what belongs to a message that has begun. The deadline that
+// the first of these sets is the whole message's.
+func (c *Conn) rest(b []byte) error {
 	if len(b) == 0 {
 		return nil
 	}
 	if !c.timed {
-		if err := c.conn.SetReadDeadline(begin.Add(messageTime)); err != nil {
+		if err := c.conn.SetReadDeadline(time.Now().Add(messageTime)); err != nil {
 			return err
 		}
 		c.timed = true
