@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -182,14 +183,15 @@ func (h *host) backendWith(change func(*daemon.Config)) *node {
 
 // rules is a source of policy that a test changes. It implements daemon.Rules.
 type rules struct {
-	t     *testing.T
-	next  chan *policy.Set
-	ready chan struct{}
-	text  string // the first ones
+	t       *testing.T
+	next    chan *policy.Set
+	applied chan struct{}
+	ready   chan struct{}
+	text    string // the first ones
 }
 
 func newRules(t *testing.T, text string) *rules {
-	return &rules{t: t, next: make(chan *policy.Set), ready: make(chan struct{}), text: text}
+	return &rules{t: t, next: make(chan *policy.Set), applied: make(chan struct{}), ready: make(chan struct{}), text: text}
 }
 
 // parse reads rules.
@@ -206,6 +208,7 @@ func (r *rules) parse(text string) *policy.Set {
 func (r *rules) set(text string) {
 	r.t.Helper()
 	r.next <- r.parse(text)
+	<-r.applied
 }
 
 func (r *rules) Run(ctx context.Context, apply func(*policy.Set)) error {
@@ -215,6 +218,7 @@ func (r *rules) Run(ctx context.Context, apply func(*policy.Set)) error {
 		select {
 		case set := <-r.next:
 			apply(set)
+			r.applied <- struct{}{}
 		case <-ctx.Done():
 			return nil
 		}
@@ -337,3 +341,26 @@ func code(err error) string {
 	}
 	return err.Error()
 }
+
+// lines is a log that a test reads.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+// log returns the logger that writes it.
+func (l *lines) log() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func (l *lines) count(text string) int { return strings.Count(l.String(), text) }
