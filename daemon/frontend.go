@@ -67,7 +67,7 @@ func (f *frontend) use(ctx context.Context, l *link.Link) error {
 			<-announced
 		}
 	}()
-	err := f.stack.Serve(l, vsock.ToBackend)
+	err := f.stack.Serve(l, vsock.ToBackend, nil)
 	cancel()
 	<-met
 	return err

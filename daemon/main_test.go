@@ -296,7 +296,7 @@ func startPeer(t *testing.T, dom *sim.Domain) *peer {
 		d := &link.Domain{ID: dom.ID(), Grants: proc.Grants(), Events: proc.Events(), Store: store}
 		done <- link.NewFront(d, link.Options{}).Run(ctx, func(_ context.Context, l *link.Link) error {
 			p.links <- l
-			return p.stack.Serve(l, vsock.ToBackend)
+			return p.stack.Serve(l, vsock.ToBackend, nil)
 		})
 	}()
 	t.Cleanup(func() {

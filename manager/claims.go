@@ -86,3 +86,42 @@ func (f *frontend) disown(other *frontend) {
 		}
 	}
 }
+
+// complete reports whether the manager's HELLO may say that all peers were named.
+// The frontend gives up the links to those that were not. After the manager was
+// started, and while the toolstack moves everybody to it from another, there are
+// some that it does not know yet: it waits until it has looked at all devices once,
+// and until every domain to which the frontend has a link is attached here too, but
+// not for ever. The caller holds mu.
+func (c *conversation) complete() bool {
+	if !c.m.scanned {
+		return false
+	}
+	if c.late {
+		return true
+	}
+	for l := range c.f.claims {
+		if !c.m.knows(l.uuid) {
+			return false
+		}
+	}
+	return true
+}
+
+// knows reports whether a domain with that uuid is attached. The caller holds mu.
+func (m *Manager) knows(uuid port1.UUID) bool {
+	for _, f := range m.frontends {
+		if f.uuid == uuid && !f.detached {
+			return true
+		}
+	}
+	return false
+}
+
+// giveUpGathering ends the wait for peers that are not attached.
+func (c *conversation) giveUpGathering() {
+	c.m.mu.Lock()
+	defer c.m.mu.Unlock()
+	c.late = true
+	c.rouse()
+}

@@ -17,6 +17,7 @@ import (
 // is package port1's.
 const (
 	helloTime   = 10 * time.Second // from the connection on, for the first HELLO
+	gatherTime  = 3 * time.Second  // from that on, for the peers that it names to be attached here
 	confirmTime = 5 * time.Second  // for the PEER_ack to a PEER
 )
 
@@ -71,6 +72,8 @@ type conversation struct {
 	greeted bool
 	left    bool
 	hello   *port1.Hello // to be answered once all PEERs were sent
+	gather  *time.Timer  // runs until the answer need not wait for more of them
+	late    bool         // it has run out
 
 	records map[xen.DomID]*record
 	due     []xen.DomID          // in records; to be told of, oldest first
@@ -98,6 +101,8 @@ func newConversation(f *frontend, conn net.Conn) *conversation {
 	}
 	c.confirm = time.AfterFunc(time.Hour, c.checkConfirmed)
 	c.confirm.Stop()
+	c.gather = time.AfterFunc(time.Hour, c.giveUpGathering)
+	c.gather.Stop()
 	return c
 }
 
@@ -146,6 +151,7 @@ func (c *conversation) leave() {
 	}
 	c.left = true
 	c.confirm.Stop()
+	c.gather.Stop()
 	if c.f.talk == c {
 		c.f.talk = nil
 	}

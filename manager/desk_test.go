@@ -25,6 +25,7 @@ type desk struct {
 // newDesk returns a Manager with frontends 1 to n, named d1 and so on.
 func newDesk(n int, budgets Budgets, rules ...string) *desk {
 	d := &desk{Manager: New(Config{Budgets: budgets, Self: policy.Domain{Name: "dom0"}})}
+	d.scanned = true
 	d.rule(rules...)
 	for id := range xen.DomID(n) {
 		d.attach(id+1, fmt.Sprint("d", id+1))

@@ -85,7 +85,7 @@ func (f *frontend) run(ctx context.Context) {
 func (f *frontend) use(_ context.Context, l *link.Link) error {
 	who := f.setLink(l, l.Serial())
 	f.m.cfg.Up(who, l)
-	err := f.m.stackNow().Serve(l, vsock.ToFrontend)
+	err := f.m.stackNow().Serve(l, vsock.ToFrontend, nil)
 	f.setLink(nil, 0)
 	f.m.cfg.Down(who, l)
 	return err

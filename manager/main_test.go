@@ -173,7 +173,7 @@ func (r *rig) frontend(dom *sim.Domain, meet func(context.Context, *vsock.Stack,
 			ctx, cancel := context.WithCancel(ctx)
 			var met sync.WaitGroup
 			met.Go(func() { meet(ctx, p.stack, l) })
-			err := p.stack.Serve(l, vsock.ToBackend)
+			err := p.stack.Serve(l, vsock.ToBackend, nil)
 			cancel()
 			met.Wait()
 			return err

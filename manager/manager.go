@@ -65,6 +65,7 @@ type Manager struct {
 	revision  uint64                  // counts SetPolicy
 	spoken    *policy.Set             // set if some rule of it wants lines in the log, else nil
 	full      bool                    // the refusal of one more was logged
+	scanned   bool                    // all devices were looked at
 
 	rescan chan struct{} // capacity 1: look at all devices again
 	tasks  sync.WaitGroup

@@ -129,6 +129,7 @@ func (c *conversation) onHello(ctx context.Context, msg []byte) error {
 	c.considerAll()
 	c.m.compareClaims(c.f)
 	c.hello = &port1.Hello{ID: hello.ID}
+	c.gather.Reset(gatherTime)
 	c.rouse()
 	return nil
 }

@@ -82,7 +82,23 @@ func (m *Manager) scan(ctx context.Context) error {
 		}
 	}
 	m.dropOthers(online)
+	m.noteScan()
 	return nil
+}
+
+// noteScan lets the frontends know of the first scan that everybody was looked at.
+func (m *Manager) noteScan() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.scanned {
+		return
+	}
+	m.scanned = true
+	for _, f := range m.frontends {
+		if f.talk != nil {
+			f.talk.rouse()
+		}
+	}
 }
 
 // lookAgain asks for another scan.

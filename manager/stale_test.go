@@ -26,8 +26,8 @@ func TestAConnectionOfAnEarlierLinkIsNotTheFrontendsPort1(t *testing.T) {
 		t.Fatal(err)
 	}
 	served, dialled := make(chan error, 2), make(chan error)
-	go func() { served <- front.Serve(ends[0][0], vsock.ToBackend) }()
-	go func() { served <- back.Serve(ends[0][1], vsock.ToFrontend) }()
+	go func() { served <- front.Serve(ends[0][0], vsock.ToBackend, nil) }()
+	go func() { served <- back.Serve(ends[0][1], vsock.ToFrontend, nil) }()
 	go func() {
 		for len(front.Peers()) == 0 {
 			runtime.Gosched()

@@ -194,6 +194,9 @@ func (m *Manager) inform(touched map[xen.DomID]bool) (review []xen.DomID) {
 		if f.link != nil && (all || touched[id] || touched[m.cfg.Self.ID]) {
 			review = append(review, id)
 		}
+		if f.talk != nil && f.talk.hello != nil {
+			f.talk.rouse() // it may have waited for one of them
+		}
 		switch {
 		case f.talk == nil || !f.talk.greeted:
 		case all || touched[id]:

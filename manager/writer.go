@@ -67,9 +67,10 @@ func (c *conversation) nextBatch() (batch []byte, left bool) {
 	if len(c.due) > 0 {
 		return c.batch, false
 	}
-	if c.hello != nil {
+	if c.hello != nil && c.complete() {
 		c.batch = c.hello.Append(c.batch)
 		c.hello = nil
+		c.gather.Stop()
 	}
 	c.batch = c.appendInds(c.batch)
 	for i := range c.replies {

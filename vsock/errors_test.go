@@ -312,7 +312,7 @@ func TestTheTextOfAnErrorSaysWhatHappenedToWhom(t *testing.T) {
 		if want := "listen vsock 1:1: permission denied"; err.Error() != want {
 			t.Errorf("%q, want %q", err, want)
 		}
-		if !strings.HasPrefix(front.stack.Serve(<-front.links, vsock.ToBackend).Error(), "serve link to domain 0: ") {
+		if !strings.HasPrefix(front.stack.Serve(<-front.links, vsock.ToBackend, nil).Error(), "serve link to domain 0: ") {
 			t.Error("a second Serve of a link to the same domain is not refused")
 		}
 	})

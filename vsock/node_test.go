@@ -73,7 +73,7 @@ func (n *node) kill() {
 func (n *node) serve(kind vsock.Kind) link.Use {
 	return func(_ context.Context, l *link.Link) error {
 		n.links <- l
-		return n.stack.Serve(l, kind)
+		return n.stack.Serve(l, kind, nil)
 	}
 }
 

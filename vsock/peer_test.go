@@ -302,7 +302,7 @@ func TestAStackServesTheNextLinkWhenTheLastHasEnded(t *testing.T) {
 		go b.stack.Dial(context.Background(), a.addr(5))
 		time.Sleep(time.Second)
 		for _, l := range tn.all() {
-			if err := a.stack.Serve(l[0], vsock.ToPeer); err == nil {
+			if err := a.stack.Serve(l[0], vsock.ToPeer, nil); err == nil {
 				t.Error("a link is served twice")
 			}
 			l[0].End(link.Lost, nil)

@@ -100,13 +100,17 @@ func (s *Stack) Self() xen.DomID { return s.cfg.Self }
 // Serve runs the connections of a link until it ends, and returns why. The link
 // is not used any more then; closing it is the caller's. kind says what the other
 // domain is to this one. A Stack has one link to a domain at a time, but for one
-// that has ended, and none after Close (net.ErrClosed).
-func (s *Stack) Serve(l *link.Link, kind Kind) error {
+// that has ended, and none after Close (net.ErrClosed). ready, which may be nil, is
+// called as soon as a Dial finds the link, and must not wait.
+func (s *Stack) Serve(l *link.Link, kind Kind, ready func()) error {
 	ses, err := s.add(l, kind)
 	if err != nil {
 		return fmt.Errorf("serve link to domain %v: %w", l.Peer(), err)
 	}
 	defer s.remove(ses)
+	if ready != nil {
+		ready()
+	}
 	return ses.Run()
 }
 

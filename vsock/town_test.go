@@ -115,7 +115,7 @@ func (tn *town) join(ctx context.Context, a, b *node) (ends [2]*link.Link, err e
 // serveUntilTheEnd returns once the Stack serves a link to a peer.
 func (n *node) serveUntilTheEnd(l *link.Link) {
 	n.halves.Go(func() {
-		if err := n.stack.Serve(l, vsock.ToPeer); err == nil {
+		if err := n.stack.Serve(l, vsock.ToPeer, nil); err == nil {
 			n.tb.Error("Serve returned nil")
 		}
 		if err := l.Close(); err != nil {

@@ -84,7 +84,7 @@ func (h *house) frontend(name string) *node {
 			var met sync.WaitGroup
 			ctx, stop := context.WithCancel(ctx)
 			met.Go(func() { n.client.Join(ctx, n.stack, l, func() {}) })
-			err := n.stack.Serve(l, vsock.ToBackend)
+			err := n.stack.Serve(l, vsock.ToBackend, nil)
 			stop()
 			met.Wait()
 			return err

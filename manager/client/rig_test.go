@@ -150,7 +150,7 @@ func (n *node) meet(backend xen.DomID) *script {
 
 // serve runs one end of the front link.
 func (s *script) serve(stack *vsock.Stack, l *link.Link, kind vsock.Kind) {
-	stack.Serve(l, kind)
+	stack.Serve(l, kind, nil)
 	l.End(link.Lost, nil)
 	l.Close()
 }

@@ -55,44 +55,21 @@ func (c *Client) goDown(p *peer) {
 	c.disclaim(p)
 }
 
-// servedLook is how often run looks whether the Stack has begun.
-const servedLook = time.Millisecond
-
 // run has the Stack run the connections of l, tells those that wait for it once it
 // does, and returns why the link has ended.
 func (c *Client) run(p *peer, l *link.Link) error {
-	stack := c.stackNow()
-	done := make(chan error, 1)
-	c.tasks.Go(func() { done <- stack.Serve(l, vsock.ToPeer) })
-	look := time.NewTicker(servedLook)
-	defer look.Stop()
-	for !serves(stack, l) {
-		select {
-		case err := <-done:
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			if !keepsTrying(err) {
-				p.settle(failure(err))
-			}
-			return err
-		case <-look.C:
-		}
-	}
+	err := c.stackNow().Serve(l, vsock.ToPeer, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		p.served = true
+		p.settle(nil)
+	})
 	c.mu.Lock()
-	p.served = true
-	p.settle(nil)
-	c.mu.Unlock()
-	return <-done
-}
-
-// serves reports whether a Stack runs the connections of l.
-func serves(s *vsock.Stack, l *link.Link) bool {
-	for _, p := range s.Peers() {
-		if p.Serial == l.Serial() {
-			return true
-		}
+	defer c.mu.Unlock()
+	if !p.served && !keepsTrying(err) {
+		p.settle(failure(err))
 	}
-	return false
+	return err
 }
 
 // stackNow returns the Stack.
