@@ -53,6 +53,7 @@ func TestHelloDoesNotWaitForEver(t *testing.T) {
 		time.Sleep(gatherTime - time.Second)
 		a.hears(t, "")
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if !a.roused() {
 			t.Error("nobody looks after the time has passed")
 		}
