@@ -43,11 +43,11 @@ fuzz: ## each fuzz target for FUZZTIME (20s)
 	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
 	  done; done
 
-bench: ## Go benchmarks of the rings and the connections
-	$(GO) test -run '^$$' -bench . -benchmem ./ring ./mux ./vsock
+bench: ## Go benchmarks of the rings, the connections and the manager
+	$(GO) test -run '^$$' -bench . -benchmem ./ring ./mux ./vsock ./manager/... ./daemon
 
 soak: ## the randomised tests, long
-	$(GO) test -race -count=20 ./ring ./mux ./link ./vsock ./xenstore ./sim/...
+	$(GO) test -race -count=20 -timeout 0 ./ring ./mux ./link ./vsock ./xenstore ./sim/... ./manager ./manager/client ./daemon
 
 deps: ## install what the real-Xen rig needs (root), or say what is missing
 	@missing=; for p in $(PACKAGES); do \

@@ -272,6 +272,25 @@ func (h *xenHost) managerInDomU() {
 	}
 }
 
+// watched has domains attached by who watches for them, as they appear, and again
+// after they were destroyed and created anew.
+func (h *xenHost) watched() {
+	h.startBackend()
+	watch := h.Background("xvsock attach --watch 'auto-*' --tag watched")
+	for range 2 {
+		d := h.Guest(rig.Guest{Name: "auto-1", Ramdisk: h.ramdisk, Cmdline: "xvsock.service=echo"})
+		h.until("xvsock peers -o json", 30*time.Second, func(out string) bool {
+			return strings.Contains(out, `"name": "auto-1"`) && strings.Count(out, `"up": true`) == 1
+		})
+		h.Sh("xvsock ping auto-1 && xl destroy auto-1")
+		h.until("xenstore-ls -f /local/domain/0/backend", 10*time.Second, func(out string) bool {
+			return !strings.Contains(out, fmt.Sprintf("/xvsock/%v/", d.ID))
+		})
+	}
+	h.stops(watch)
+	h.stops(h.backend)
+}
+
 // push gives rules to a manager in a domain of its own.
 func (h *xenHost) push(backend, rules string) {
 	h.t.Helper()

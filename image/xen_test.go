@@ -132,6 +132,7 @@ func TestOnXen(t *testing.T) {
 		{"a guest without the modules says so and ends", (*xenHost).withoutModules},
 		{"a bad key is said in one line", (*xenHost).badKey},
 		{"detached domains leave nothing", (*xenHost).detach},
+		{"domains are attached as they appear", (*xenHost).watched},
 		{"two domUs connect directly by policy, with the manager and without, and no longer than allowed", (*xenHost).peers},
 		{"a domain created again under the same id inherits nothing", (*xenHost).sameDomID},
 		{"the manager moves into a domU and, when that is destroyed, into another", (*xenHost).managerInDomU},
