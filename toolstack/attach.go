@@ -9,9 +9,9 @@ import (
 	"io/fs"
 	"path"
 	"slices"
-	"strings"
 
 	"xvsock/xen"
+	"xvsock/xen/naming"
 	"xvsock/xenbus"
 	"xvsock/xenstore"
 )
@@ -137,10 +137,9 @@ func attachOne(ctx context.Context, tx *xenstore.Tx, holders []xen.DomID, front 
 // CheckTags checks the tags of one domain. The error wraps ErrTag. They stand in
 // one node, separated by blanks.
 func CheckTags(tags []string) error {
-	const maxTags, maxTag = 16, 32
-	const plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
+	const maxTags = 16
 	for i, t := range tags {
-		if i >= maxTags || t == "" || len(t) > maxTag || strings.Trim(t, plain) != "" {
+		if i >= maxTags || !naming.IsTag(t) {
 			return fmt.Errorf("%.40q: %w", t, ErrTag)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"xvsock/xen"
+	"xvsock/xen/naming"
 	"xvsock/xenbus"
 	"xvsock/xenstore"
 )
@@ -117,7 +118,7 @@ func (w *watcher) findBackend(all []Domain) (Domain, bool) {
 // wants reports whether d is to be attached to back.
 func (w *watcher) wants(d, back Domain) bool {
 	return d.ID != back.ID && d.Name != "" && !migrating(d.Name) &&
-		slices.ContainsFunc(w.cfg.Match, func(pattern string) bool { return matchGlob(pattern, d.Name) })
+		slices.ContainsFunc(w.cfg.Match, func(pattern string) bool { return naming.Match(pattern, d.Name) })
 }
 
 // migrating reports whether a name is one that xl gives for the time of a

@@ -8,6 +8,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"xvsock/xen"
+	"xvsock/xen/naming"
 )
 
 // noID is the ID of an entry that has none.
@@ -158,7 +159,7 @@ func (s section) check(e entry) (Tagged, error) {
 		}
 	}
 	if e.UUID != nil {
-		if d.UUID = strings.ToLower(*e.UUID); !isUUID(d.UUID) {
+		if d.UUID = strings.ToLower(*e.UUID); !naming.IsUUID(d.UUID) {
 			return d, s.at("uuid", "%.64q is no uuid", *e.UUID)
 		}
 	}
@@ -174,20 +175,6 @@ func (s section) check(e entry) (Tagged, error) {
 		return d, s.at("tags", "%v", err)
 	}
 	return d, nil
-}
-
-// isUUID reports whether text is a uuid in lower case.
-func isUUID(text string) bool {
-	const form = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
-	if len(text) != len(form) {
-		return false
-	}
-	for i := range len(text) {
-		if dash := form[i] == '-'; dash != (text[i] == '-') || !dash && !strings.Contains("0123456789abcdef", text[i:i+1]) {
-			return false
-		}
-	}
-	return true
 }
 
 // checkLast checks the last entry, of section s, against those before it: each

@@ -6,23 +6,17 @@
 package model
 
 import (
-	"bytes"
-	"context"
-	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
-	"strings"
 	"testing"
 	"time"
+
+	"xvsock/internal/spin"
 )
 
 // timeout is for one run, on a machine busy with others.
 const timeout = 3 * time.Minute
 
 func TestRules(t *testing.T) {
-	needSpin(t)
+	spin.Need(t)
 	for _, c := range []struct{ name, defines string }{
 		{"both ask, and are linked", "PROMPT LINKED ASKS=2"},
 		{"both ask twice, fate strikes once", "ASKS=2 STRIKES=1"},
@@ -43,7 +37,7 @@ func TestRules(t *testing.T) {
 
 // Each rule broken is found out, and so soon that compiling takes longer.
 func TestBrokenRules(t *testing.T) {
-	needSpin(t)
+	spin.Need(t)
 	for _, c := range []struct{ name, defines string }{
 		{"manager: a crossing request is indicated too", "NO_SERIAL"},
 		{"manager: policy is not looked at again for the indication", "ONLY FLIP STRIKES=1 NO_SECOND_LOOK"},
@@ -80,64 +74,12 @@ func TestBrokenRules(t *testing.T) {
 	}
 }
 
-// needSpin skips the test where its tools are missing, or fails it where they
-// must not be.
-func needSpin(t *testing.T) {
-	t.Helper()
-	for _, tool := range []string{"spin", "cc"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			text := fmt.Sprintf("no %s: install Debian's packages spin and gcc", tool)
-			if os.Getenv("XVSOCK_RIG") == "1" {
-				t.Fatal(text)
-			}
-			t.Skip(text)
-		}
-	}
-}
-
-var errorsLine = regexp.MustCompile(`(?m)^State-vector .* errors: (\d+)$`)
-
-// check runs spin on the model with the names defined, and returns the number of
-// errors found, with what the verifier said. It stops at the first. A search that
-// was cut short is a failure of the test, whatever it found.
+// check searches the model with the names defined.
 func check(t *testing.T, optimize, defines string) (errors, report string) {
 	t.Helper()
-	dir := t.TempDir()
-	for _, file := range []string{"handshake.pml", "client.pml", "manager.pml"} {
-		// Read here, so that the test cache knows of a change.
-		model, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, file), model, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), timeout)
-	defer cancel()
-	run := func(name string, args ...string) string {
-		var out bytes.Buffer
-		cmd := exec.CommandContext(ctx, name, args...)
-		cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &out, &out
-		cmd.WaitDelay = time.Second
-		if err := cmd.Run(); err != nil {
-			t.Fatalf("%s: %v\n%s", name, err, out.String())
-		}
-		return out.String()
-	}
-	spin := []string{"-a"}
-	for name := range strings.FieldsSeq(defines) {
-		spin = append(spin, "-D"+name)
-	}
-	run("spin", append(spin, "handshake.pml")...)
-	// SAFETY leaves out the search for cycles, which nothing here asks for;
-	// COLLAPSE stores states in less memory; MEMLIM is in MB.
-	run("cc", optimize, "-w", "-DSAFETY", "-DCOLLAPSE", "-DMEMLIM=1500", "-o", "pan", "pan.c")
-	report = run(filepath.Join(dir, "pan"), "-m100000")
-
-	found := errorsLine.FindStringSubmatch(report)
-	if found == nil || strings.Contains(report, "max search depth too small") || strings.Contains(report, "out of memory") {
-		t.Fatalf("the search was not finished:\n%s", report)
-	}
-	return found[1], report
+	return spin.Search{
+		Files: []string{"handshake.pml", "client.pml", "manager.pml"}, Defines: defines,
+		// COLLAPSE stores states in less memory.
+		Compile: []string{optimize, "-DCOLLAPSE"}, Timeout: timeout,
+	}.Run(t)
 }

@@ -3,6 +3,8 @@ package policy
 import (
 	"slices"
 	"strings"
+
+	"xvsock/xen/naming"
 )
 
 // shadow returns the earlier rules that leave the rule at place i nothing to
@@ -36,7 +38,7 @@ func (p pattern) includes(q pattern) bool {
 	// A glob that takes the wildcards of another one for plain characters, and
 	// matches, matches whatever they stand for: a * by a *, a ? by a * or a ?. Only
 	// that a ? takes a * must not be.
-	return p.kind == byName && q.kind == byName && glob(p.text, q.text) &&
+	return p.kind == byName && q.kind == byName && naming.Match(p.text, q.text) &&
 		!(strings.Contains(p.text, "?") && strings.Contains(q.text, "*"))
 }
 

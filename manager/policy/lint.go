@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"xvsock/services"
+	"xvsock/xen/naming"
 )
 
 // Warning is something in a policy that is most likely not what its author meant.
@@ -111,7 +112,7 @@ func strange(what string, p pattern, domains []Domain) string {
 		if p.matches(&d) {
 			return ""
 		}
-		twin = twin || d.Twin && p.kind == byName && glob(p.text, d.Name)
+		twin = twin || d.Twin && p.kind == byName && naming.Match(p.text, d.Name)
 	}
 	if twin {
 		return fmt.Sprintf("%s %.60q matches only names that more than one domain has, which match nothing: use uuid:", what, p)

@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
+
+	"xvsock/xen/naming"
 )
 
 // kind is what a pattern looks at.
@@ -50,7 +51,7 @@ func (p pattern) matches(d *Domain) bool {
 		return true
 	case byName:
 		// A name that two domains carry says nothing about either of them.
-		return d.Name != "" && !d.Twin && glob(p.text, d.Name)
+		return d.Name != "" && !d.Twin && naming.Match(p.text, d.Name)
 	case byUUID:
 		return strings.EqualFold(p.text, d.UUID)
 	case byTag:
@@ -61,34 +62,6 @@ func (p pattern) matches(d *Domain) bool {
 		return d.ID == 0
 	}
 	return false
-}
-
-// glob reports whether the pattern matches all of the name. The time it takes is
-// at most the product of their lengths.
-func glob(pattern, name string) bool {
-	star, resume := -1, 0 // the last * seen, and the name's rest to try next after it
-	p, n := 0, 0
-	for n < len(name) {
-		_, size := utf8.DecodeRuneInString(name[n:])
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, resume = p, n
-			p++
-		case p < len(pattern) && pattern[p] == '?':
-			p++
-			n += size
-		case strings.HasPrefix(pattern[p:], name[n:n+size]):
-			p += size
-			n += size
-		case star >= 0:
-			_, size = utf8.DecodeRuneInString(name[resume:])
-			resume += size
-			p, n = star+1, resume
-		default:
-			return false
-		}
-	}
-	return strings.Trim(pattern[p:], "*") == ""
 }
 
 var (
@@ -128,11 +101,11 @@ func readPattern(field string) (pattern, error) {
 	switch {
 	case strings.Contains(field, ","):
 		return pattern{}, errList
-	case isTag && !validTag(tag):
+	case isTag && !naming.IsTag(tag):
 		return pattern{}, errTag
 	case isTag:
 		return pattern{kind: byTag, text: tag}, nil
-	case isUUID && !validUUID(id):
+	case isUUID && !naming.IsUUID(id):
 		return pattern{}, errUUID
 	case isUUID && strings.Trim(id, "0-") == "":
 		return pattern{}, errNil
@@ -146,26 +119,4 @@ func readPattern(field string) (pattern, error) {
 		return pattern{}, errForeign
 	}
 	return pattern{kind: byName, text: field}, nil
-}
-
-// validTag is the toolstack's notion of a tag.
-func validTag(s string) bool {
-	const plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
-	return s != "" && len(s) <= 32 && strings.Trim(s, plain) == ""
-}
-
-func validUUID(s string) bool {
-	if len(s) != 36 {
-		return false
-	}
-	for i, c := range []byte(s) {
-		if i == 8 || i == 13 || i == 18 || i == 23 {
-			if c != '-' {
-				return false
-			}
-		} else if !strings.ContainsRune("0123456789abcdefABCDEF", rune(c)) {
-			return false
-		}
-	}
-	return true
 }
