@@ -3,7 +3,6 @@ package rig
 import (
 	"context"
 	"fmt"
-	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -59,11 +58,8 @@ func WriteShellImage(parts *Parts, s ShellImage) error {
 	a.Char("dev/console", 0o600, 5, 1)
 	a.Link("bin/sh", "busybox")
 	script := shellInit
-	for _, p := range paths {
-		if path.Base(p) == "xen-gntalloc.ko" {
-			p += " limit=32768"
-		}
-		script += "insmod " + p + "\n"
+	for _, module := range paths {
+		script += "insmod " + module + "\n"
 	}
 	a.File("init", []byte(script+s.Before+"\n"+shellLoop), 0o755)
 	return writeArchive(a, s.Output)
