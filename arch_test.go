@@ -15,7 +15,7 @@ import (
 // imports is the house: which of our packages each package may import. Imports
 // go down only. Tests may import what they like.
 var imports = map[string][]string{
-	".":                     {"bridge", "cli", "daemon", "evtchn", "grant", "init", "link", "manager/policy/source", "services", "toolstack", "xenstore"},
+	".":                     {"bridge", "cli", "daemon", "evtchn", "grant", "init", "link", "services", "toolstack", "xenstore"},
 	"cli":                   {"bridge", "daemon", "image", "link", "manager", "manager/policy", "manager/policy/source", "services", "services/discovery", "services/varlink", "sim", "toolstack", "xen", "xenstore"},
 	"init":                  {"kmod"},
 	"image":                 {"kmod"},

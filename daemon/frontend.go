@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"xvsock/link"
 	"xvsock/manager/client"
@@ -40,6 +42,8 @@ func Frontend(ctx context.Context, cfg Config) error {
 type frontend struct {
 	*daemon
 	peers *client.Client
+	// last is the backend that the front link led to last; nil before the first.
+	last atomic.Pointer[xen.DomID]
 }
 
 // visible reports whether a caller may know of a service of this domain: a peer of
@@ -52,24 +56,24 @@ func (f *frontend) visible(c discovery.Caller, r discovery.Record) bool {
 // use runs the connections of the front link, and meanwhile speaks with the manager
 // and tells the backend's directory what this domain offers.
 func (f *frontend) use(ctx context.Context, l *link.Link) error {
+	backend := l.Peer()
+	f.last.Store(&backend)
 	ctx, cancel := context.WithCancel(ctx)
-	met := make(chan struct{})
-	go func() {
-		defer close(met)
-		announced := make(chan struct{})
-		err := f.peers.Join(ctx, f.stack, l, func() {
-			go func() {
-				defer close(announced)
-				f.announce(ctx)
-			}()
-		})
-		if err == nil {
-			<-announced
+	var met sync.WaitGroup
+	met.Go(func() {
+		// Announcing ends with the conversation, which may end before it begins.
+		var announcing sync.WaitGroup
+		defer announcing.Wait()
+		defer cancel()
+		if err := f.peers.Join(ctx, f.stack, l, func() {
+			announcing.Go(func() { f.announce(ctx) })
+		}); err != nil && ctx.Err() == nil {
+			f.log.Info("no conversation with the manager", "error", err)
 		}
-	}()
+	})
 	err := f.stack.Serve(l, vsock.ToBackend, nil)
 	cancel()
-	<-met
+	met.Wait()
 	return err
 }
 

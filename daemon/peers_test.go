@@ -95,6 +95,9 @@ func TestPeerLinksOutliveTheManager(t *testing.T) {
 			if got := a.reaches(b); got != "yes" || a.to(b).Generation != before {
 				t.Errorf("without a manager: %s, over %+v", got, a.to(b))
 			}
+			if l := a.to(back); !l.Backend || l.Up || l.State != "down" {
+				t.Errorf("without a manager, a says of its backend: %+v", l)
+			}
 			back = h.backend()
 			await(t, "a b", 5*time.Second, func() string {
 				var up []string

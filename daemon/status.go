@@ -50,12 +50,12 @@ func (b *backend) describe(s *Status) {
 func (f *frontend) describe(s *Status) {
 	s.Role = "frontend"
 	up := linksUp(f.stack)
-	for _, p := range f.stack.Peers() {
-		if p.Kind != vsock.ToBackend {
-			continue
+	if last := f.last.Load(); last != nil {
+		l := Link{Domain: uint16(*last), Backend: true, Kind: vsock.ToBackend.String(), State: linkDown}
+		if v := up[*last]; v.Serial != 0 && v.Kind == vsock.ToBackend {
+			l.Up, l.State = true, linkUp
+			l.carry(v)
 		}
-		l := Link{Domain: uint16(p.Domain), Backend: true, Up: true, Kind: p.Kind.String(), State: linkUp}
-		l.carry(p)
 		s.Links = append(s.Links, l)
 	}
 	for _, p := range f.peers.Peers() {

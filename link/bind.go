@@ -70,8 +70,9 @@ func (o *Offer) readHeader(pages *peerPages, theirs Terms) (int, error) {
 			s.TxSize, s.RxSize)
 	}
 	if s.TxSize > o.opt.MaxRing {
-		// It decides how much memory this side spends on a mirror (rule R7).
-		return 0, lie(peer, "it names a ring of %d bytes: this side allows %d", s.TxSize, o.opt.MaxRing)
+		// It decides how much memory this side spends on a mirror (rule R7). It is no
+		// lie: what is allowed may just have changed, here or there.
+		return 0, fmt.Errorf("it names a ring of %d bytes: this side allows %d", s.TxSize, o.opt.MaxRing)
 	}
 	pages.rx = s.TxRefs
 	return s.TxSize, nil

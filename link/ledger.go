@@ -19,6 +19,7 @@ import (
 const (
 	heldFor  = 120 * time.Second // a torn-down link's pages count for so long
 	heldCap  = 512               // pages; a peer above it gets no new link
+	heldMin  = 4                 // links that it may hold whatever their size
 	remakeIn = 5 * time.Second   // a link may be made again once in so long
 	remakes  = 5                 // after so many at once
 )
@@ -94,8 +95,9 @@ func (g *Ledger) Admit(peer xen.DomID) (time.Duration, error) {
 	for _, h := range a.held {
 		held += h.pages
 	}
-	// One link may have more pages than the cap, and end for an honest reason.
-	if held > heldCap && len(a.held) > 1 {
+	// A few links may have more pages than the cap, and end for an honest reason:
+	// with the largest rings two of them do, and an idle one is closed each minute.
+	if held > heldCap && len(a.held) >= heldMin {
 		return 0, fmt.Errorf("domain %v: %w (%d pages, %v at most)", peer, ErrHeld, held, heldCap)
 	}
 	return a.bucket.Reserve().Delay(), nil

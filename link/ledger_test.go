@@ -41,13 +41,15 @@ func TestWhateverEndsIsCharged(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				g := link.NewLedger()
 				_, one, two := guests(t, link.Options{Ledger: g, RingSize: 1 << 20}, link.Options{MaxRing: 1 << 20})
-				end(t, one, two)
-				if _, err := g.Admit(two.dom.ID); err != nil {
-					t.Errorf("after the first: %v", err)
+				for n := range 3 {
+					end(t, one, two)
+					if _, err := g.Admit(two.dom.ID); err != nil {
+						t.Errorf("after %d: %v", n+1, err)
+					}
 				}
 				end(t, one, two)
 				if _, err := g.Admit(two.dom.ID); !errors.Is(err, link.ErrHeld) {
-					t.Errorf("after the second: %v, want %v", err, link.ErrHeld)
+					t.Errorf("after the fourth: %v, want %v", err, link.ErrHeld)
 				}
 				if _, err := g.Admit(one.dom.ID); err != nil {
 					t.Errorf("another peer: %v", err)
@@ -63,7 +65,7 @@ func TestFrontLinksAreCharged(t *testing.T) {
 		_, dom0, guest := host(t)
 		g := link.NewLedger()
 		b := backend(t, dom0, guest, link.Options{RingSize: 1 << 20})
-		for n := range 2 {
+		for n := range 4 {
 			if _, err := g.Admit(0); err != nil {
 				t.Errorf("after %d links: %v", n, err)
 			}
@@ -73,7 +75,7 @@ func TestFrontLinksAreCharged(t *testing.T) {
 			f.stop()
 		}
 		if _, err := g.Admit(0); !errors.Is(err, link.ErrHeld) {
-			t.Errorf("after two links of 513 pages: %v, want %v", err, link.ErrHeld)
+			t.Errorf("after four links of 513 pages: %v, want %v", err, link.ErrHeld)
 		}
 		b.stop()
 	})

@@ -31,7 +31,7 @@ func TestBindRefusesWhatIsNoOffer(t *testing.T) {
 		"no ring":                             {change: put(16, 0), want: link.Broken},
 		"a ring of odd size":                  {change: put(16, xen.PageSize+1), want: link.Broken},
 		"a ring beyond every limit":           {change: put(16, 1<<31), want: link.Broken},
-		"a ring beyond this side's limit":     {change: put(16, 128<<10), want: link.Broken},
+		"a ring beyond this side's limit":     {change: put(16, 128<<10), want: link.Lost},
 		"a ring for this side to write":       {change: put(20, xen.PageSize), want: link.Broken},
 		"a message that names another link":   {terms: func(e *forgery) { e.terms.Generation++ }, want: link.Broken},
 		"a header that is the ring":           {terms: func(e *forgery) { e.terms.Header = e.ring.Refs()[0] }, want: link.Broken},
