@@ -16,13 +16,13 @@ import (
 // go down only. Tests may import what they like.
 var imports = map[string][]string{
 	".":                     {"bridge", "cli", "daemon", "evtchn", "grant", "init", "link", "services", "toolstack", "xenstore"},
-	"cli":                   {"bridge", "daemon", "image", "link", "manager", "manager/policy", "manager/policy/source", "services", "services/discovery", "services/varlink", "sim", "toolstack", "xen", "xenstore"},
+	"cli":                   {"bridge", "daemon", "image", "link", "manager", "manager/policy", "manager/policy/source", "services", "services/discovery", "services/varlink", "sim", "toolstack", "xen", "xen/naming", "xenstore"},
 	"init":                  {"kmod"},
 	"image":                 {"kmod"},
 	"kmod":                  {},
 	"image/rig":             {"image", "image/rig/wire", "xen"},
 	"daemon":                {"bridge", "grant", "link", "manager", "manager/client", "manager/policy", "manager/policy/source", "manager/port1", "services", "services/discovery", "services/echo", "services/varlink", "toolstack", "vsock", "xen"},
-	"manager":               {"link", "manager/policy", "manager/port1", "mux", "vsock", "xen", "xenbus", "xenstore"},
+	"manager":               {"link", "manager/policy", "manager/port1", "mux", "vsock", "xen", "xen/naming", "xenbus", "xenstore"},
 	"manager/client":        {"link", "manager/policy", "manager/port1", "mux", "vsock", "xen"},
 	"manager/policy":        {"services", "xen", "xen/naming"},
 	"manager/policy/source": {"manager/policy", "xenstore"},

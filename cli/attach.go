@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 
 	"github.com/spf13/cobra"
@@ -30,17 +29,15 @@ func (a *app) attachCommand() *cobra.Command {
 		Short: "Give a domain its front link (in the toolstack's domain)",
 		Long: "attach writes the xenstore nodes by which DOMAIN (name, uuid or id) and its backend\n" +
 			"find each other. It works before or after either side has started. A domain that\n" +
-			"is attached already moves to the given backend.\n\n" +
+			"is attached already moves to the given backend. A number is an id, never a name.\n\n" +
 			"With --watch it runs until it is interrupted, and attaches every domain whose name\n" +
 			"matches, now and whenever one appears: new, rebooted, restored. It also removes\n" +
-			"what domains that are gone have left behind.\n\n" +
+			"what domains that are gone have left behind, and attaches a domain again that has\n" +
+			"other tags than those of the table and of --tag.\n\n" +
 			"With --backend alone it moves every domain that is attached, to any backend, to\n" +
 			"this one; each keeps its tags, unless the table has others.",
 		Args: f.check,
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := toolstack.CheckTags(f.tags); err != nil {
-				return err
-			}
 			table, err := readTable(c, f.domains)
 			if err != nil {
 				return err
@@ -63,7 +60,7 @@ func (a *app) attachCommand() *cobra.Command {
 	return c
 }
 
-// check checks that the arguments and flags go together.
+// check checks the flags, and that they go together with the arguments.
 func (f *attachFlags) check(c *cobra.Command, args []string) error {
 	switch {
 	case len(args) > 1:
@@ -75,6 +72,17 @@ func (f *attachFlags) check(c *cobra.Command, args []string) error {
 	case len(args) == 0 && len(f.watch) == 0 && len(f.tags) > 0:
 		return errors.New("--tag needs a DOMAIN or --watch: domains that are moved keep their tags")
 	}
+	if err := toolstack.CheckTags(f.tags); err != nil {
+		return fmt.Errorf("--tag: %w", err)
+	}
+	return checkPatterns("--watch", f.watch)
+}
+
+// checkPatterns checks the patterns for names that a flag gave.
+func checkPatterns(flag string, patterns []string) error {
+	if err := toolstack.CheckPatterns(patterns); err != nil {
+		return fmt.Errorf("%s: %w", flag, err)
+	}
 	return nil
 }
 
@@ -85,16 +93,21 @@ func domainsFlag(c *cobra.Command, path *string) {
 
 // readTable reads the table of domains. Only the one that was named has to be there.
 func readTable(c *cobra.Command, path string) (*toolstack.Table, error) {
-	read := toolstack.ReadDefaultTable
 	if c.Flags().Changed("domains") {
-		read = func() (*toolstack.Table, error) { return toolstack.ReadTable(path) }
+		return namedTable(path)
 	}
-	table, err := read()
-	if errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("--domains: %w", err)
-	}
+	table, err := toolstack.ReadDefaultTable()
 	if err != nil {
 		return nil, &setupError{err}
+	}
+	return table, nil
+}
+
+// namedTable reads the table of domains that --domains names.
+func namedTable(path string) (*toolstack.Table, error) {
+	table, err := toolstack.ReadTable(path)
+	if err != nil {
+		return nil, &setupError{fmt.Errorf("--domains: %w", err)}
 	}
 	return table, nil
 }
@@ -123,14 +136,10 @@ func (f *attachFlags) runAttach(ctx context.Context, store *xenstore.Client, tab
 
 // runWatch attaches domains as they appear.
 func (f *attachFlags) runWatch(ctx context.Context, store *xenstore.Client, table *toolstack.Table, log io.Writer) error {
-	err := toolstack.Watch(ctx, store, toolstack.WatchConfig{
+	return toolstack.Watch(ctx, store, toolstack.WatchConfig{
 		Match: f.watch, Backend: f.backend, Log: slog.New(slog.NewTextHandler(log, nil)),
 		Tags: func(d toolstack.Domain) []string { return toolstack.UniteTags(f.tags, table.Tags(d)) },
 	})
-	if errors.Is(err, toolstack.ErrGlob) {
-		err = &setupError{fmt.Errorf("--watch: %w", err)}
-	}
-	return err
 }
 
 // runMove moves every domain that is attached.

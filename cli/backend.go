@@ -88,11 +88,27 @@ func readBudgets(flags map[string]string) (b manager.Budgets, err error) {
 	return b, nil
 }
 
+// check checks those flags that need nothing of the platform.
+func (f *backendFlags) check(c *cobra.Command) error {
+	if len(f.attach) == 0 && c.Flags().Changed("domains") {
+		return errors.New("--domains goes with --auto-attach")
+	}
+	if f.policy != daemon.PolicyInStore {
+		if err := checkDirectory(f.policy); err != nil {
+			return fmt.Errorf("--policy: %w", err)
+		}
+	}
+	return checkPatterns("--auto-attach", f.attach)
+}
+
 // runBackend runs the backend's daemon, and beside it what attaches domains.
 func (a *app) runBackend(c *cobra.Command, f *backendFlags) error {
 	budgets, err := readBudgets(f.budgets)
 	if err != nil {
 		return err
+	}
+	if err := f.check(c); err != nil {
+		return &setupError{err}
 	}
 	var table *toolstack.Table
 	if len(f.attach) > 0 {

@@ -132,7 +132,7 @@ func TestAttachAndDetachSayWhatIsWrong(t *testing.T) {
 		"attach twin":                 {126, "names more than one domain"},
 		"attach web --backend nobody": {1, "--backend: no such domain"},
 		"attach web --backend twin":   {126, "--backend: "},
-		"attach web --tag a,b":        {1, "bad tag"},
+		"attach web --tag a,b":        {125, `--tag: "a,b": bad tag`},
 		"attach \x1b[2J":              {1, "no such domain"},
 		"detach web":                  {1, "not attached"},
 		"detach nobody":               {1, "no such domain"},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -13,7 +12,6 @@ import (
 	"xvsock/bridge"
 	"xvsock/daemon"
 	"xvsock/manager/policy"
-	"xvsock/manager/policy/source"
 	"xvsock/services/varlink"
 )
 
@@ -27,7 +25,7 @@ func (a *app) policyCommand() *cobra.Command {
 		"matches decides, and what no rule matches is denied:\n" +
 		"\n" +
 		"  # service|port  source        destination   action  parameters\n" +
-		"  discovery       *             @backend      allow\n" +
+		"  log             *             logger        allow   rate=100\n" +
 		"  echo,7000-7010  web-*         db1           allow   conns=64\n" +
 		"  *               @tag:admin    *             allow"
 	c.AddCommand(
@@ -50,8 +48,8 @@ func (f *policyFlags) add(c *cobra.Command) {
 // policyHelp ends the help of commands that take a pair of domains.
 const policyHelp = "The running backend is asked for its rules and domains; with --policy nothing needs to\n" +
 	"run. SRC and DST are names, uuids, ids, @backend or @dom0. With --policy and without\n" +
-	"--domains each stands for a domain of just that name, or, with uuid:, of that uuid; dom0\n" +
-	"is the backend then."
+	"--domains each stands for a domain of just that name or uuid; @backend, @dom0, 0 and\n" +
+	"Domain-0 are one then."
 
 // policyView is rules, and the domains that they are asked about.
 type policyView struct {
@@ -82,17 +80,6 @@ func (a *app) view(ctx context.Context, f policyFlags) (*policyView, error) {
 		err = v.readDomains(f.domains, f.backend)
 	}
 	return v, err
-}
-
-// loadPolicy reads a directory of rules. A mistake in one is told with the file as
-// the caller finds it.
-func loadPolicy(dir string) (source.Loaded, error) {
-	l, err := source.LoadDir(dir)
-	var bad *policy.Error
-	if errors.As(err, &bad) && bad.File != "" {
-		bad.File = filepath.Join(dir, bad.File)
-	}
-	return l, err
 }
 
 // runningView is what the running backend goes by. It is judged here, by the same
@@ -143,30 +130,6 @@ func (a *app) askPolicy(ctx context.Context) (daemon.PolicyReply, error) {
 		all.Add(part)
 	}
 	return all, nil
-}
-
-// parseRules parses rules that a backend has told, each where it stands there.
-func parseRules(rules []daemon.PolicyRule) (*policy.Set, error) {
-	const maxLine = 1 << 20
-	var files []policy.File
-	line := 0
-	for _, r := range rules {
-		if n := len(files); n == 0 || files[n-1].Name != r.File {
-			files = append(files, policy.File{Name: r.File})
-			line = 1
-		} else {
-			line++
-		}
-		f := &files[len(files)-1]
-		if r.Line < line || r.Line > maxLine {
-			return nil, fmt.Errorf("%s:%d: not in order", r.File, r.Line)
-		}
-		for ; line < r.Line; line++ {
-			f.Text += "\n"
-		}
-		f.Text += r.Text + "\n"
-	}
-	return policy.Parse(files)
 }
 
 // ruleJSON is a rule as `-o json` prints it. The shape only ever grows.

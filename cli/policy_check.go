@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -26,6 +27,23 @@ type verdict struct {
 	// daemon says that the backend's daemon may, for root, whatever the rules say
 	// about programs.
 	daemon bool
+}
+
+// questionArgs checks that there are the arguments of a question.
+func questionArgs(c *cobra.Command, args []string) error {
+	if len(args) != 3 {
+		return fmt.Errorf("%s takes SRC DST PORT, received %d arguments", c.Name(), len(args))
+	}
+	return nil
+}
+
+// answer answers the question of a command with the arguments SRC DST PORT.
+func (a *app) answer(ctx context.Context, f policyFlags, args []string) (verdict, error) {
+	v, err := a.view(ctx, f)
+	if err != nil {
+		return verdict{}, err
+	}
+	return v.judge(args[0], args[1], args[2])
 }
 
 // judge answers whether programs of src may connect to the port of dst.
@@ -92,7 +110,7 @@ func (d verdict) json() verdictJSON {
 func (a *app) policyCheckCommand() *cobra.Command {
 	var f policyFlags
 	c := &cobra.Command{
-		Use: "check SRC DST PORT", Short: "Say whether a domain may connect to a port of another", Args: cobra.ExactArgs(3),
+		Use: "check SRC DST PORT", Short: "Say whether a domain may connect to a port of another", Args: questionArgs,
 		Long: "check exits with 0 if programs in the domain SRC may connect to PORT, a number or the\n" +
 			"name of a well-known one, of the domain DST, with 126 if they may not or if SRC or DST\n" +
 			"names two domains, and with 1 for an unknown domain or a bad set of rules.\n\n" + policyHelp,
@@ -102,11 +120,7 @@ func (a *app) policyCheckCommand() *cobra.Command {
 	output := outputFlag(c)
 	f.add(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		v, err := a.view(c.Context(), f)
-		if err != nil {
-			return err
-		}
-		d, err := v.judge(args[0], args[1], args[2])
+		d, err := a.answer(c.Context(), f, args)
 		if err != nil {
 			return err
 		}

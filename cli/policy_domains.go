@@ -10,6 +10,7 @@ import (
 	"xvsock/manager/policy"
 	"xvsock/toolstack"
 	"xvsock/xen"
+	"xvsock/xen/naming"
 )
 
 // dom0Name is what Xen's toolstacks call domain 0.
@@ -23,7 +24,7 @@ func policyDomain(d daemon.PolicyDomain) policy.Domain {
 // readDomains reads the domains from a file. backend names the backend's among
 // them; "" is domain 0. Domain 0 need not stand there.
 func (v *policyView) readDomains(file, backend string) error {
-	table, err := toolstack.ReadTable(file)
+	table, err := namedTable(file)
 	if err != nil {
 		return err
 	}
@@ -82,7 +83,7 @@ func (v *policyView) pair(source, destination string) (src, dst policy.Domain, e
 // find returns the domain that spec names.
 func (v *policyView) find(spec string) (policy.Domain, error) {
 	switch {
-	case v.from == "" && (spec == "@backend" || spec == "@dom0"):
+	case v.from == "" && slices.Contains([]string{"@backend", "@dom0", "0", dom0Name}, spec):
 		return policy.Domain{Name: dom0Name, Backend: true}, nil
 	case v.from == "":
 		return bareDomain(spec)
@@ -94,24 +95,21 @@ func (v *policyView) find(spec string) (policy.Domain, error) {
 	return v.pick(spec)
 }
 
-// bareDomain is a domain of which nothing is known but what it is called.
+// bareDomain is a domain of which nothing is known but what it is called. What can
+// be no name is refused: it would match no rule, or one that was not meant.
 func bareDomain(spec string) (policy.Domain, error) {
-	d := policy.Domain{ID: 1}
-	uuid, isUUID := strings.CutPrefix(spec, "uuid:")
+	uuid, prefixed := strings.CutPrefix(spec, "uuid:")
 	switch {
-	case spec == "" || strings.HasPrefix(spec, "@") || isUUID && !looksLikeUUID(uuid):
-		return d, fmt.Errorf("%w: %.64q is no name and no uuid of a domain", toolstack.ErrNoDomain, spec)
-	case isUUID:
-		d.UUID = strings.ToLower(uuid)
-	default:
-		d.Name = spec
+	case naming.IsUUID(uuid):
+		return policy.Domain{ID: 1, UUID: strings.ToLower(uuid)}, nil
+	case spec == "" || prefixed || strings.HasPrefix(spec, "@"):
+		return policy.Domain{}, fmt.Errorf("%w: %.64q is no name and no uuid of a domain", toolstack.ErrNoDomain, spec)
+	case strings.ContainsAny(spec, "*?"):
+		return policy.Domain{}, fmt.Errorf("%w: %.64q is a pattern: name one domain, or give --domains", toolstack.ErrNoDomain, spec)
+	case strings.Trim(spec, "0123456789") == "":
+		return policy.Domain{}, fmt.Errorf("%w: %.64q is an id: give --domains, which tells whose", toolstack.ErrNoDomain, spec)
 	}
-	return d, nil
-}
-
-// looksLikeUUID catches a uuid that was not written whole: it would match no rule.
-func looksLikeUUID(s string) bool {
-	return len(s) == 36 && strings.Count(s, "-") == 4 && strings.Trim(s, "0123456789abcdefABCDEF-") == ""
+	return policy.Domain{ID: 1, Name: spec}, nil
 }
 
 // first returns the first domain that is what spec says.

@@ -31,7 +31,15 @@ func TestWhomAQuestionIsAbout(t *testing.T) {
 		{"check uuid:7C9E6679 db 8", 1, "no such domain"},
 		{"check @backend db 9", 0, "10-a.policy:3"},
 		{"check @dom0 db 10", 0, "10-a.policy:4"},
-		{"check 0 db 10", 126, "no rule is about 0"}, // a name
+		{"check 0 db 10", 0, "10-a.policy:4"},
+		{"check Domain-0 db 10", 0, "10-a.policy:4"},
+		{"check db 0 discovery", 0, "without a rule: manager,discovery"},
+		{"check 7c9e6679-7425-40de-944b-E07FC1F90AE7 db 8", 0, "10-a.policy:2"},
+		{"check 7c9e6679 db 8", 126, "no rule is about 7c9e6679"}, // a name
+		{"check 00 db 10", 1, `"00" is an id: give --domains`},
+		{"check web 5 7", 1, `"5" is an id: give --domains`},
+		{"check web-* db 7", 1, `"web-*" is a pattern: name one domain, or give --domains`},
+		{"check web d? 7", 1, "is a pattern"},
 		{"check @tag:x db 7", 1, "no such domain"},
 		{"check web @backend discovery", 0, "without a rule: manager,discovery"},
 		{"check web @backend 3", 126, "no rule"},

@@ -8,6 +8,7 @@ import (
 	"testing"
 )
 
+// The examples stay true.
 func TestTheExamplePolicyDoesWhatItsExpectationsSay(t *testing.T) {
 	r := run(t, append([]string{"policy", "test", "../examples/policy/expectations.test"}, examples...)...)
 	if r.code != 0 || !strings.HasSuffix(r.stdout, " expectations hold\n") || r.stderr != "" {
@@ -21,6 +22,7 @@ func TestTheExamplePolicyDoesWhatItsExpectationsSay(t *testing.T) {
 	golden(t, "policy-example", r.stdout)
 }
 
+// Every expectation that is turned round fails: each of them tests something.
 func TestExpectationsThatDoNotHoldAreTold(t *testing.T) {
 	text, err := os.ReadFile("../examples/policy/expectations.test")
 	if err != nil {

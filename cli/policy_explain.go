@@ -16,18 +16,14 @@ import (
 func (a *app) policyExplainCommand() *cobra.Command {
 	var f policyFlags
 	c := &cobra.Command{
-		Use: "explain SRC DST PORT", Short: "Say which rule decides, and which would have", Args: cobra.ExactArgs(3),
+		Use: "explain SRC DST PORT", Short: "Say which rule decides, and which would have", Args: questionArgs,
 		Long: "explain says what `xvsock policy check` would, by which rule, which later rules match\n" +
 			"too, and what the caller sees. It exits with 0 whatever the answer is.\n\n" + policyHelp,
 	}
 	output := outputFlag(c)
 	f.add(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		v, err := a.view(c.Context(), f)
-		if err != nil {
-			return err
-		}
-		d, err := v.judge(args[0], args[1], args[2])
+		d, err := a.answer(c.Context(), f, args)
 		if err != nil {
 			return err
 		}

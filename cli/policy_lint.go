@@ -11,7 +11,7 @@ import (
 
 // warningJSON is a warning as `-o json` prints it. The shape only ever grows.
 type warningJSON struct {
-	File   string `json:"file"` // empty, with line 0: about a pair of domains
+	File   string `json:"file"` // empty, with line 0: about all rules or a pair of domains
 	Line   int    `json:"line"`
 	Reason string `json:"reason"`
 }
@@ -24,7 +24,9 @@ func (a *app) policyLintCommand() *cobra.Command {
 		Use: "lint", Short: "Find rules that are most likely not what was meant", Args: noArgs,
 		Long: "lint prints rules that never match, that have no effect, that allow more than they\n" +
 			"seem to, or that are about no known domain, and files that are ignored for their\n" +
-			"name. It exits with 1 if the rules do not parse.",
+			"name. It exits with 1 if the rules do not parse.\n\n" +
+			"The running backend is asked for its rules and domains; with --policy nothing needs to\n" +
+			"run.",
 	}
 	output := outputFlag(c)
 	f.add(c)
@@ -54,6 +56,9 @@ func (v *policyView) lint() []warningJSON {
 	list := make([]warningJSON, 0)
 	for _, name := range v.skipped {
 		list = append(list, warningJSON{File: name, Reason: "ignored: a policy file is named as 10-name.policy"})
+	}
+	if len(v.set.Rules()) == 0 {
+		list = append(list, warningJSON{Reason: "there is no rule in any policy file: everything is denied"})
 	}
 	for _, w := range policy.Lint(v.set, v.domains) {
 		j := warningJSON{Reason: w.Reason}

@@ -57,7 +57,28 @@ func TestPushWritesWhatABackendReads(t *testing.T) {
 	if r := push(); r.code != 125 || !strings.Contains(r.stderr, "2 domains have frontends attached: say --backend") {
 		t.Errorf("%+v", r)
 	}
-	if r := push("--backend", "0"); r.code != 0 {
+	// Where it may do nothing that is said.
+	r = push("--backend", "0")
+	if want := "xvsock: a backend in domain 0 reads a directory, unless it was started with --policy xenstore\n"; r.code != 0 || r.stderr != want {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestAnEmptyPolicyIsPushedOnlyIfItIsMeant(t *testing.T) {
+	h := sim.NewTest(t)
+	h.Create(sim.DomainConfig{Name: "router"})
+	push := func(args ...string) result {
+		return runOn(t.Context(), xen(h.Domain(0)), append([]string{"policy", "push", "--backend", "router"}, args...)...)
+	}
+	if r := push("../examples/policy"); r.code != 0 {
+		t.Fatalf("%+v", r)
+	}
+	before := nodeOf(t, h, toolstack.PolicyVersionPath(1))
+	dir := t.TempDir()
+	if r := push(dir); r.code != 125 || nodeOf(t, h, toolstack.PolicyVersionPath(1)) != before {
+		t.Errorf("%+v", r)
+	}
+	if r := push(dir, "--empty"); r.code != 0 || !strings.HasPrefix(nodeOf(t, h, toolstack.PolicyVersionPath(1)), "0 ") {
 		t.Errorf("%+v", r)
 	}
 }

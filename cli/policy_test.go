@@ -15,19 +15,15 @@ import (
 )
 
 // examples are the files that the documentation shows.
-
 var examples = []string{"--policy", "../examples/policy", "--domains", "../examples/policy/domains.toml"}
 
 // policyAnswer is the answer of a backend with a policy.
-
 func policyAnswer(reply daemon.PolicyReply) varlink.Methods {
 	return varlink.Methods{daemon.MethodPolicy: func(_ context.Context, call *varlink.Call) (any, error) { return reply.Answer(call) }}
 }
 
 // policyReply is what a backend could say of its policy, with domains whose names
-
 // are meant to harm the terminal.
-
 func policyReply() daemon.PolicyReply {
 	return daemon.PolicyReply{
 		Source: "/etc/xvsock/policy.d", Version: "0123456789ab",
@@ -62,7 +58,6 @@ func TestPolicyHelp(t *testing.T) {
 }
 
 // The JSON shapes only ever grow.
-
 func TestPolicyTablesAndJSON(t *testing.T) {
 	control := daemonThat(t, policyAnswer(policyReply()))
 	for name, c := range map[string]struct {
@@ -127,10 +122,6 @@ func TestABackendWithoutPolicySaysSo(t *testing.T) {
 	}
 }
 
-// The examples stay true.
-
-// Every expectation that is turned round fails: each of them tests something.
-
 func TestWhatIsWrongWithAPolicyIsToldInOneLine(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(dir+"/10-a.policy", []byte("\n7 web db perhaps\n"), 0o644); err != nil {
@@ -147,14 +138,18 @@ func TestWhatIsWrongWithAPolicyIsToldInOneLine(t *testing.T) {
 		"test none --policy " + dir:                              {1, "xvsock: " + dir + "/10-a.policy:2: bad action"},
 		"push " + dir:                                            {1, "xvsock: " + dir + "/10-a.policy:2: bad action"},
 		"push " + dir + "/none":                                  {1, "file does not exist"},
-		"push " + empty:                                          {125, "no xenstore"},
+		"push " + empty:                                          {125, "there is no rule in any policy file of " + empty + ": everything would be denied; if that is meant, give --empty"},
+		"push --empty " + empty:                                  {125, "no xenstore"},
+		"push " + dir + "/10-a.policy":                           {125, dir + "/10-a.policy is no directory"},
+		"lint --policy " + dir + "/10-a.policy":                  {125, dir + "/10-a.policy is no directory"},
+		"explain a b 7 8":                                        {125, "explain takes SRC DST PORT, received 4 arguments"},
 		"lint --policy " + dir + "/none":                         {1, "file does not exist"},
-		"lint --policy " + empty + " --domains " + dir + "/none": {1, "no such file or directory"},
+		"lint --policy " + empty + " --domains " + dir + "/none": {125, "no such file or directory"},
 		"test " + dir + "/none --policy " + empty:                {1, "no such file or directory"},
 		"check a b 7 --domains x":                                {125, "--domains goes with --policy"},
 		"check a b 7 --control " + dir + "/none":                 {125, "no xvsock daemon answers"},
 		"show --control " + dir + "/none":                        {125, "no xvsock daemon answers"},
-		"check a b":                                              {125, "accepts 3 arg"},
+		"check a b":                                              {125, "check takes SRC DST PORT, received 2 arguments"},
 		"lint now":                                               {125, `lint takes no argument such as "now"`},
 		"show -o xml":                                            {125, "use table or json"},
 	} {
@@ -193,7 +188,6 @@ func TestRulesThatADaemonMakesUpAreNotBelieved(t *testing.T) {
 }
 
 // aRule is a rule.
-
 const aRule = "echo * db allow"
 
 func TestLintNamesFilesThatAreLeftOut(t *testing.T) {
@@ -209,5 +203,49 @@ func TestLintNamesFilesThatAreLeftOut(t *testing.T) {
 	}
 	if r = run(t, "policy", "lint", "--strict", "--policy", dir); r.code != 1 || !strings.Contains(r.stderr, "1 of the rules or files") {
 		t.Errorf("%+v", r)
+	}
+}
+
+func TestLintSaysThatEverythingIsDenied(t *testing.T) {
+	const want = "there is no rule in any policy file: everything is denied\n"
+	noFile, noRule := t.TempDir(), t.TempDir()
+	if err := os.WriteFile(noRule+"/10-a.policy", []byte("# later\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	control := daemonThat(t, policyAnswer(daemon.PolicyReply{}))
+	for name, where := range map[string][]string{
+		"no file": {"--policy", noFile}, "no rule": {"--policy", noRule}, "a backend": {"--control", control},
+	} {
+		if r := run(t, append([]string{"policy", "lint"}, where...)...); r.code != 0 || r.stdout != want || r.stderr != "" {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+	if r := run(t, "policy", "lint", "--strict", "--policy", noFile); r.code != 1 {
+		t.Errorf("--strict: %+v", r)
+	}
+}
+
+// What people copy is to do something.
+func TestTheRulesInTheHelpAreGood(t *testing.T) {
+	var rules []string
+	for line := range strings.Lines(run(t, "policy", "--help").stdout) {
+		if strings.HasPrefix(line, "  ") && strings.Contains(line, " allow") {
+			rules = append(rules, line)
+		}
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/10-help.policy", []byte(strings.Join(rules, "")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if r := run(t, "policy", "lint", "--strict", "--policy", dir); r.code != 0 || r.stdout != "" {
+		t.Errorf("%+v", r)
+	}
+	for _, rule := range rules {
+		if f := strings.Fields(rule); f[2] == "@backend" && f[0] == "discovery" {
+			t.Errorf("attaching allows it anyway: %s", rule)
+		}
+	}
+	if len(rules) != 3 {
+		t.Errorf("found %q", rules)
 	}
 }

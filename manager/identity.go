@@ -9,6 +9,7 @@ import (
 
 	"xvsock/manager/policy"
 	"xvsock/xen"
+	"xvsock/xen/naming"
 	"xvsock/xenbus"
 	"xvsock/xenstore"
 )
@@ -91,9 +92,8 @@ var errTags = errors.New("not at most 16 words of 1 to 32 of A-Z a-z 0-9 . _ -, 
 // them are good, or there are none: half of what the toolstack meant may allow what
 // the other half would not.
 func parseTags(text string) ([]string, error) {
-	const maxTags, maxTag = 16, 32
-	const plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
-	if len(text) > maxTags*(maxTag+1) {
+	const maxTags = 16
+	if len(text) > maxTags*(naming.MaxTag+1) {
 		return nil, errTags
 	}
 	tags := strings.Fields(text)
@@ -101,7 +101,7 @@ func parseTags(text string) ([]string, error) {
 		return nil, errTags
 	}
 	for _, t := range tags {
-		if len(t) > maxTag || strings.Trim(t, plain) != "" {
+		if !naming.IsTag(t) {
 			return nil, fmt.Errorf("%w: %.40q", errTags, t)
 		}
 	}

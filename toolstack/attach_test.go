@@ -3,8 +3,10 @@ package toolstack_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -35,13 +37,13 @@ func TestAttachWritesTheseNodesAndNoOthers(t *testing.T) {
 		"/local/domain/2/backend/xvsock":                 "n2",
 		"/local/domain/2/backend/xvsock/1":               "n2 r1",
 		"/local/domain/2/backend/xvsock/1/0":             "n2 r1",
-		"/local/domain/2/backend/xvsock/1/0/frontend":    "/local/domain/1/device/xvsock/0 n2 r1",
-		"/local/domain/2/backend/xvsock/1/0/frontend-id": "1 n2 r1",
-		"/local/domain/2/backend/xvsock/1/0/name":        "guest n2 r1",
-		"/local/domain/2/backend/xvsock/1/0/uuid":        r.guest.UUID() + " n2 r1",
-		"/local/domain/2/backend/xvsock/1/0/attachment":  "(random) n2 r1",
-		"/local/domain/2/backend/xvsock/1/0/tags":        "web edge-1 n2",
-		"/local/domain/2/backend/xvsock/1/0/online":      "1 n2 r1",
+		"/local/domain/2/backend/xvsock/1/0/frontend":    "/local/domain/1/device/xvsock/0 n0 r2 r1",
+		"/local/domain/2/backend/xvsock/1/0/frontend-id": "1 n0 r2 r1",
+		"/local/domain/2/backend/xvsock/1/0/name":        "guest n0 r2 r1",
+		"/local/domain/2/backend/xvsock/1/0/uuid":        r.guest.UUID() + " n0 r2 r1",
+		"/local/domain/2/backend/xvsock/1/0/attachment":  "(random) n0 r2 r1",
+		"/local/domain/2/backend/xvsock/1/0/tags":        "web edge-1 n0 r2",
+		"/local/domain/2/backend/xvsock/1/0/online":      "1 n0 r2 r1",
 		"/local/domain/2/backend/xvsock/1/0/state":       "1 n2 r1",
 	}
 	got := make(map[string]string)
@@ -49,7 +51,7 @@ func TestAttachWritesTheseNodesAndNoOthers(t *testing.T) {
 		got[name] = r.node(name)
 	}
 	const attachment = "/local/domain/2/backend/xvsock/1/0/attachment"
-	if !regexp.MustCompile(`^[0-9a-f]{32} n2 r1$`).MatchString(got[attachment]) {
+	if !regexp.MustCompile(`^[0-9a-f]{32} n0 r2 r1$`).MatchString(got[attachment]) {
 		t.Errorf("attachment is %q, want 128 bits in hexadecimal", got[attachment])
 	}
 	got[attachment] = want[attachment]
@@ -81,8 +83,14 @@ func TestEachDomainCanDoWhatItShouldAndNothingElse(t *testing.T) {
 		{"the backend", backend, front + "/state", true, false},
 		{"the backend", backend, front + "/new", false, false},
 		{"the backend", backend, back + "/state", true, true},
-		{"the backend", backend, back + "/tags", true, true},
 		{"the backend", backend, back + "/header-ref", true, true},
+		{"the backend", backend, back + "/frontend", true, false},
+		{"the backend", backend, back + "/frontend-id", true, false},
+		{"the backend", backend, back + "/name", true, false},
+		{"the backend", backend, back + "/uuid", true, false},
+		{"the backend", backend, back + "/attachment", true, false},
+		{"the backend", backend, back + "/tags", true, false},
+		{"the backend", backend, back + "/online", true, false},
 		{"another guest", other, front + "/state", false, false},
 		{"another guest", other, front + "/backend-id", false, false},
 		{"another guest", other, back + "/state", false, false},
@@ -113,6 +121,53 @@ func TestEachDomainCanDoWhatItShouldAndNothingElse(t *testing.T) {
 	if err := guest.Remove(t.Context(), back); err == nil {
 		t.Error("the guest removes its backend's half")
 	}
+	if err := backend.Remove(t.Context(), back+"/name"); err == nil {
+		t.Error("the backend removes its frontend's name")
+	}
+}
+
+// The levels are the backend's own, and it need not own what is below them.
+func TestTheBackendRemovesAFrontendThatIsGone(t *testing.T) {
+	r := newRig(t)
+	r.attach(r.back, "tag")
+	store := r.store(r.back)
+	if err := store.Write(t.Context(), xenbus.BackPath(2, 1)+"/header-ref", "9"); err != nil {
+		t.Fatal(err)
+	}
+	r.guest.Destroy()
+	if err := store.Remove(t.Context(), path.Dir(xenbus.BackPath(2, 1))); err != nil {
+		t.Error(err)
+	}
+	if left := r.tree(); !slices.Equal(left, []string{xenbus.BackendsPath(2)}) {
+		t.Errorf("left: %v", left)
+	}
+}
+
+// What the toolstack writes is not to fill the quota of a backend's domain, which
+// is 1000 nodes by default.
+func TestADomUServesAHundredFrontendsWithinItsQuota(t *testing.T) {
+	r := newRig(t)
+	const most = 100
+	store := r.store(r.back)
+	for i := range most {
+		r.guest = r.host.Create(sim.DomainConfig{Name: fmt.Sprintf("web-%d", i)})
+		r.attach(r.back, "tag")
+		dir := xenbus.BackPath(r.back.ID(), r.guest.ID())
+		err := store.Transaction(t.Context(), func(tx *xenstore.Tx) error {
+			_, err := tx.Read(t.Context(), dir+"/online")
+			for _, n := range []string{"/versions", "/header-ref", "/state"} {
+				err = errors.Join(err, tx.Write(t.Context(), dir+n, "4"))
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatalf("frontend %d, with %d nodes: %v", i, r.host.Xenstored().Usage(r.back.ID()).Nodes, err)
+		}
+	}
+	// .../xvsock/F, .../xvsock/F/0 and the three nodes of each; and what there was.
+	if n := r.host.Xenstored().Usage(r.back.ID()).Nodes; n > 5*most+100 {
+		t.Errorf("the backend owns %d nodes", n)
+	}
 }
 
 func TestAttachTwiceIsANewAttachmentOfTheSameDevice(t *testing.T) {
@@ -130,7 +185,7 @@ func TestAttachTwiceIsANewAttachmentOfTheSameDevice(t *testing.T) {
 		t.Error("the attachment is the same")
 	}
 	for node, want := range map[string]string{
-		front + "/state": "4 n1 r2", back + "/state": "4 n2 r1", back + "/tags": "late n2", back + "/online": "1 n2 r1",
+		front + "/state": "4 n1 r2", back + "/state": "4 n2 r1", back + "/tags": "late n0 r2", back + "/online": "1 n0 r2 r1",
 	} {
 		if got := r.node(node); got != want {
 			t.Errorf("%s is %q, want %q", node, got, want)
@@ -155,6 +210,7 @@ func TestAttachToAnotherBackendMovesTheDevice(t *testing.T) {
 		front + "/state":                    "1 n1 r0",
 		front + "/header-ref":               "(none)",
 		xenbus.BackPath(0, 1) + "/state":    "1 n0 r1",
+		xenbus.BackPath(0, 1) + "/tags":     "n0",
 		xenbus.BackPath(2, 1):               "(none)",
 		"/local/domain/2/backend/xvsock/1":  "(none)",
 		"/local/domain/0/backend/xvsock/1":  "n0 r1",
@@ -205,7 +261,7 @@ func TestAttachStartsAnewWhereAnotherDomainsNodesAreLeft(t *testing.T) {
 	r.guest = r.host.Create(sim.DomainConfig{Name: "next", ID: 1})
 	r.attach(r.back)
 	for node, want := range map[string]string{
-		"/state": "1 n2 r1", "/online": "1 n2 r1", "/name": "next n2 r1", "/header-ref": "(none)",
+		"/state": "1 n2 r1", "/online": "1 n0 r2 r1", "/name": "next n0 r2 r1", "/header-ref": "(none)",
 	} {
 		if got := r.node(back + node); got != want {
 			t.Errorf("%s is %q, want %q", node, got, want)

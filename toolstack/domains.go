@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"xvsock/xen"
+	"xvsock/xenbus"
 	"xvsock/xenstore"
 )
 
@@ -85,6 +86,25 @@ func describe(ctx context.Context, read func(context.Context, string) (string, e
 	return Domain{ID: id, Name: name, UUID: strings.ToLower(strings.TrimPrefix(vm, "/vm/"))}, nil
 }
 
+// Backends returns the domains that have frontends attached, by id.
+func Backends(ctx context.Context, store *xenstore.Client) ([]Domain, error) {
+	all, err := List(ctx, store)
+	if err != nil {
+		return nil, err
+	}
+	var found []Domain
+	for _, d := range all {
+		fronts, err := store.List(ctx, xenbus.BackendsPath(d.ID))
+		if absentIsFine(err) != nil {
+			return nil, fmt.Errorf("list frontends of %v: %w", d, err)
+		}
+		if len(fronts) > 0 {
+			found = append(found, d)
+		}
+	}
+	return found, nil
+}
+
 // optional turns a missing node into an empty value.
 func optional(v string, err error) (string, error) {
 	if errors.Is(err, fs.ErrNotExist) {
@@ -102,15 +122,16 @@ func Find(ctx context.Context, store *xenstore.Client, spec string) (Domain, err
 	return Pick(all, spec)
 }
 
-// Pick returns the one of all domains that spec names: by name, by uuid
-// ("uuid:..." or bare), or by id. A name is tried first, so that a domain whose
-// name is a number is found by it. The error wraps ErrNoDomain or ErrAmbiguous.
+// Pick returns the one of all domains that spec names: by id, by name, or by uuid
+// ("uuid:..." or bare). A spec of digits only is an id and nothing else, as for xl
+// (libxl_domain_qualifier_to_domid), so that a domain whose name is 0 is never
+// taken for domain 0. The error wraps ErrNoDomain or ErrAmbiguous.
 func Pick(all []Domain, spec string) (Domain, error) {
 	uuid := strings.ToLower(strings.TrimPrefix(spec, "uuid:"))
 	for _, match := range []func(Domain) bool{
-		func(d Domain) bool { return d.Name != "" && d.Name == spec },
-		func(d Domain) bool { return d.UUID != "" && d.UUID == uuid },
 		func(d Domain) bool { return d.ID.String() == spec },
+		func(d Domain) bool { return d.Name != "" && d.Name == spec && !isNumber(spec) },
+		func(d Domain) bool { return d.UUID != "" && d.UUID == uuid },
 	} {
 		first := slices.IndexFunc(all, match)
 		if first < 0 {
@@ -123,3 +144,6 @@ func Pick(all []Domain, spec string) (Domain, error) {
 	}
 	return Domain{}, fmt.Errorf("%w: %.64q is no name, uuid or id of a running domain", ErrNoDomain, spec)
 }
+
+// isNumber reports whether spec is digits only.
+func isNumber(spec string) bool { return spec != "" && strings.Trim(spec, "0123456789") == "" }

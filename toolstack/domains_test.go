@@ -2,6 +2,8 @@ package toolstack_test
 
 import (
 	"errors"
+	"io/fs"
+	"slices"
 	"testing"
 
 	"xvsock/sim"
@@ -14,7 +16,9 @@ func TestPickFindsTheOneThatWasMeant(t *testing.T) {
 		{ID: 1, Name: "web", UUID: "11111111-2222-4333-8444-aaaaaaaaaaaa"},
 		{ID: 2, Name: "twin"},
 		{ID: 3, Name: "twin", UUID: "33333333-2222-4333-8444-aaaaaaaaaaaa"},
-		{ID: 4, Name: "7"},
+		{ID: 4, Name: "7", UUID: "44444444-2222-4333-8444-aaaaaaaaaaaa"},
+		{ID: 5, Name: "0"},
+		{ID: 9, Name: "12"},
 		{ID: 7, Name: "seven"},
 		{ID: 8},
 	}
@@ -25,10 +29,11 @@ func TestPickFindsTheOneThatWasMeant(t *testing.T) {
 		{"web", 1}, {"1", 1}, {"0", 0}, {"Domain-0", 0},
 		{"11111111-2222-4333-8444-aaaaaaaaaaaa", 1},
 		{"uuid:11111111-2222-4333-8444-AAAAAAAAAAAA", 1},
-		{"7", 4}, // a name before an id
-		{"seven", 7}, {"8", 8},
+		{"7", 7}, {"seven", 7}, {"8", 8},
+		{"6", -1}, {"12", -1}, // of digits only: no name
+		{"44444444-2222-4333-8444-aaaaaaaaaaaa", 4},
 		{"twin", -2}, {"2", 2}, {"uuid:33333333-2222-4333-8444-aaaaaaaaaaaa", 3},
-		{"", -1}, {"uuid:", -1}, {"WEB", -1}, {"we", -1}, {"01", -1}, {"+1", -1}, {"9", -1}, {"-1", -1}, {"\x1b[2J", -1},
+		{"", -1}, {"uuid:", -1}, {"WEB", -1}, {"we", -1}, {"01", -1}, {"+1", -1}, {"10", -1}, {"-1", -1}, {"\x1b[2J", -1},
 	} {
 		d, err := toolstack.Pick(all, c.spec)
 		switch {
@@ -37,6 +42,36 @@ func TestPickFindsTheOneThatWasMeant(t *testing.T) {
 			c.id >= 0 && (err != nil || int(d.ID) != c.id):
 			t.Errorf("Pick(%q) = %v, %v; want %d", c.spec, d, err, c.id)
 		}
+	}
+}
+
+// A domU cannot be taken for domain 0 by what it is called, also when there is no
+// such id.
+func TestANumberIsNoName(t *testing.T) {
+	for _, all := range [][]toolstack.Domain{{{ID: 5, Name: "0"}, {ID: 0, Name: "Domain-0"}}, {{ID: 5, Name: "0"}}} {
+		d, err := toolstack.Pick(all, "0")
+		if err == nil && d.ID != 0 || len(all) == 1 && !errors.Is(err, toolstack.ErrNoDomain) {
+			t.Errorf("Pick(%v, 0) = %v, %v", all, d, err)
+		}
+	}
+}
+
+func TestBackendsAreTheDomainsWithFrontends(t *testing.T) {
+	r := newRig(t)
+	expect := func(want ...toolstack.Domain) {
+		t.Helper()
+		got, err := toolstack.Backends(t.Context(), r.tools)
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("Backends = %v, %v, want %v", got, err, want)
+		}
+	}
+	expect()
+	r.attach(r.back)
+	expect(domain(r.back))
+	r.attach(r.dom0)
+	expect(domain(r.dom0)) // the other's directory is empty
+	if got, err := toolstack.Backends(t.Context(), r.store(r.guest)); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("with a guest's rights: %v, %v", got, err)
 	}
 }
 

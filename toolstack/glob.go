@@ -11,10 +11,12 @@ var ErrGlob = errors.New("bad pattern for names of domains")
 // maxGlob is the most bytes of a pattern.
 const maxGlob = 256
 
-// checkGlob checks a pattern.
-func checkGlob(pattern string) error {
-	if pattern == "" || len(pattern) > maxGlob {
-		return fmt.Errorf("%w %.40q: use 1 to %d bytes", ErrGlob, pattern, maxGlob)
+// CheckPatterns checks patterns for names of domains. The error wraps ErrGlob.
+func CheckPatterns(patterns []string) error {
+	for _, p := range patterns {
+		if p == "" || len(p) > maxGlob {
+			return fmt.Errorf("%w %.40q: use 1 to %d bytes", ErrGlob, p, maxGlob)
+		}
 	}
 	return nil
 }

@@ -32,15 +32,20 @@ func (w *watcher) look(ctx context.Context) error {
 	swept := w.sweep(ctx, all, back)
 	var fresh, again []frontend
 	for _, d := range all {
-		switch there, err := w.there(ctx, d, back); {
+		if !w.wants(d, back) {
+			delete(w.trouble, d.ID)
+			continue
+		}
+		f := frontend{Domain: d, tags: lookUp(w.cfg.Tags, all, d)}
+		switch there, err := w.there(ctx, f, back); {
 		case err != nil:
 			w.failed(ctx, d, err)
 		case there:
 			delete(w.trouble, d.ID)
 		case w.trouble[d.ID] == nil:
-			fresh = append(fresh, frontend{Domain: d, tags: lookUp(w.cfg.Tags, all, d)})
+			fresh = append(fresh, f)
 		case w.trouble[d.ID].due():
-			again = append(again, frontend{Domain: d, tags: lookUp(w.cfg.Tags, all, d)})
+			again = append(again, f)
 		}
 	}
 	w.attach(ctx, back, fresh)
@@ -50,13 +55,26 @@ func (w *watcher) look(ctx context.Context) error {
 	return swept
 }
 
-// there reports whether there is nothing to do for d: it is not wanted, or it is
-// attached.
-func (w *watcher) there(ctx context.Context, d, back Domain) (bool, error) {
-	if !w.wants(d, back) {
-		return true, nil
+// there reports whether front is attached as it is to be, also with the tags that
+// the table gives it, in any order. Without a table those that it has are right.
+func (w *watcher) there(ctx context.Context, front frontend, back Domain) (bool, error) {
+	there, err := isAttached(ctx, w.store, front.Domain, back)
+	if !there || err != nil || w.cfg.Tags == nil {
+		return there, err
 	}
-	return isAttached(ctx, w.store, d, back)
+	text, err := w.store.Read(ctx, xenbus.BackPath(back.ID, front.ID)+"/tags")
+	if err != nil {
+		return false, absentIsFine(err)
+	}
+	return sameTags(strings.Fields(text), front.tags), nil
+}
+
+// sameTags reports whether two lists have the same tags.
+func sameTags(a, b []string) bool {
+	missing := func(in []string) func(string) bool {
+		return func(t string) bool { return !slices.Contains(in, t) }
+	}
+	return !slices.ContainsFunc(a, missing(b)) && !slices.ContainsFunc(b, missing(a))
 }
 
 // attach attaches domains.
@@ -109,7 +127,7 @@ func (w *watcher) findBackend(all []Domain) (Domain, bool) {
 	}
 	w.lost = false
 	// An id is used again, by a domain that was not meant.
-	if back.Name != w.backend && back.UUID != "" {
+	if (back.Name != w.backend || isNumber(w.backend)) && back.UUID != "" {
 		w.backend = "uuid:" + back.UUID
 	}
 	return back, true

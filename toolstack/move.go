@@ -75,7 +75,7 @@ func isAttached(ctx context.Context, store *xenstore.Client, front, back Domain)
 
 // keptTags returns the tags that front came with, by the toolstack's table, else
 // those with which it is attached to one of the backends held. That backend could
-// write there, so the table's word is the stronger one. A directory that tells of
+// make the directory anew, so the table's word is the stronger one. A directory that tells of
 // another domain than front is left from an earlier one with its id, whose tags are
 // not front's.
 func keptTags(ctx context.Context, tx *xenstore.Tx, held []xen.DomID, front frontend) ([]string, error) {

@@ -85,7 +85,7 @@ func TestMoveKeepsTags(t *testing.T) {
 			if err != nil || len(moved) != 1 {
 				t.Errorf("Move returned %v, %v", moved, err)
 			}
-			if got := r.node(xenbus.BackPath(3, 1) + "/tags"); got != strings.TrimSpace(c.want+" n3") {
+			if got := r.node(xenbus.BackPath(3, 1) + "/tags"); got != strings.TrimSpace(c.want+" n0 r3") {
 				t.Errorf("tags are %q, want %q", got, c.want)
 			}
 		})

@@ -34,32 +34,37 @@ func (w *writer) frontNodes(front, back xen.DomID, again bool) {
 }
 
 // backNodes writes the backend's directory and who the frontend is. The levels
-// above it belong to the backend too, so that it can remove them.
+// above it belong to the backend too, so that it can remove them, and so does
+// state. What only the toolstack writes is domain 0's: a node counts against the
+// quota of its owner, 1000 by default in C xenstored, which is to last for the
+// frontends of a backend that is not in domain 0. Who may remove a directory may
+// remove all that is in it.
 func (w *writer) backNodes(front Domain, back xen.DomID, again bool, attachment string, tags []string) {
 	dir := xenbus.BackPath(back, front.ID)
-	perms := ownedBy(back, front.ID)
-	alone := []xenstore.Permission{{Domain: back}}
+	perms, told := ownedBy(back, front.ID), ownedBy(0, back, front.ID)
 	w.mkdir(path.Dir(xenbus.BackendsPath(back)))
-	w.dir(xenbus.BackendsPath(back), alone)
+	w.dir(xenbus.BackendsPath(back), ownedBy(back))
 	w.dir(path.Dir(dir), perms)
 	w.dir(dir, perms)
-	w.node(dir+"/frontend", xenbus.FrontPath(front.ID), perms)
-	w.node(dir+"/frontend-id", front.ID.String(), perms)
-	w.node(dir+"/name", front.Name, perms)
-	w.node(dir+"/uuid", front.UUID, perms)
-	w.node(dir+"/attachment", attachment, perms)
-	w.node(dir+"/tags", strings.Join(tags, " "), alone)
-	w.node(dir+"/online", "1", perms)
+	w.node(dir+"/frontend", xenbus.FrontPath(front.ID), told)
+	w.node(dir+"/frontend-id", front.ID.String(), told)
+	w.node(dir+"/name", front.Name, told)
+	w.node(dir+"/uuid", front.UUID, told)
+	w.node(dir+"/attachment", attachment, told)
+	w.node(dir+"/tags", strings.Join(tags, " "), ownedBy(0, back))
+	w.node(dir+"/online", "1", told)
 	if !again {
 		w.node(dir+"/state", "1", perms)
 	}
 }
 
-// ownedBy is the permissions of a half's nodes: owner may do all, reader read.
-func ownedBy(owner, reader xen.DomID) []xenstore.Permission {
+// ownedBy is the permissions of a node: owner may do all, readers read.
+func ownedBy(owner xen.DomID, readers ...xen.DomID) []xenstore.Permission {
 	p := []xenstore.Permission{{Domain: owner}}
-	if reader != owner {
-		p = append(p, xenstore.Permission{Domain: reader, Read: true})
+	for _, r := range readers {
+		if r != owner {
+			p = append(p, xenstore.Permission{Domain: r, Read: true})
+		}
 	}
 	return p
 }

@@ -36,11 +36,12 @@ type section struct {
 	lines []string
 }
 
-// at is an error in the line that sets key, or else in the section's first.
+// at is an error in the line that sets key, or is the header of the table key, or
+// else in the section's first.
 func (s section) at(key, format string, args ...any) error {
 	line := s.first
 	for i, text := range s.lines {
-		if rest, ok := strings.CutPrefix(strings.TrimSpace(text), key); ok && strings.HasPrefix(strings.TrimSpace(rest), "=") {
+		if rest, ok := strings.CutPrefix(strings.TrimLeft(text, " \t["), key); ok && strings.IndexAny(strings.TrimSpace(rest), "=]") == 0 {
 			line += i
 			break
 		}
@@ -115,9 +116,14 @@ func (s section) parse() (Tagged, error) {
 		return s.check(v.Domain[0])
 	}
 	if len(meta.Keys()) > 0 {
-		return Tagged{}, s.at("domain", "begin each domain with a line [[domain]]")
+		return Tagged{}, s.headless("domain")
 	}
 	return Tagged{}, nil
+}
+
+// headless is the error that key stands where [[domain]] should.
+func (s section) headless(key string) error {
+	return s.at(key, "begin each domain with a line [[domain]]")
 }
 
 // checkKey checks that a key may be there, with a value of that type.
@@ -125,9 +131,12 @@ func (s section) checkKey(key toml.Key, kind string) error {
 	kinds := map[string]string{"name": "String", "uuid": "String", "id": "Integer", "tags": "Array"}
 	last := key[len(key)-1]
 	want, known := kinds[last]
+	header, isTable := key[0] == "domain" && len(key) == 1, kind == "Hash" || kind == "ArrayHash"
 	switch {
-	case key[0] == "domain" && len(key) == 1:
+	case header && kind == "ArrayHash":
 		return nil
+	case header || isTable && len(key) == 1:
+		return s.headless(last)
 	case key[0] != "domain" || len(key) != 2 || !known:
 		return s.at(last, "unknown key %.64q", last)
 	case kind != want:

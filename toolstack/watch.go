@@ -19,7 +19,8 @@ type WatchConfig struct {
 	// domain has that name at a time, so that one made anew gets the frontends
 	// of the one before; by id it is only the domain that has the id first.
 	Backend string
-	// Tags returns the tags of a domain; see Distinct. It may be nil.
+	// Tags returns the tags of a domain; see Distinct. A domain that is attached
+	// with others is attached again. It may be nil: then all tags are right.
 	Tags func(Domain) []string
 	// Log gets a line for each attach and for what goes wrong. It may be nil.
 	Log *slog.Logger
@@ -120,10 +121,8 @@ func newWatcher(store *xenstore.Client, cfg WatchConfig) (*watcher, error) {
 	if len(cfg.Match) == 0 {
 		return nil, fmt.Errorf("%w: there is none", ErrGlob)
 	}
-	for _, pattern := range cfg.Match {
-		if err := checkGlob(pattern); err != nil {
-			return nil, err
-		}
+	if err := CheckPatterns(cfg.Match); err != nil {
+		return nil, err
 	}
 	w := &watcher{cfg: cfg, store: store, log: cfg.Log, backend: cfg.Backend, trouble: make(map[xen.DomID]*trouble)}
 	if w.log == nil {
