@@ -40,8 +40,10 @@ type frontend struct {
 }
 
 // batch is how many domains attachAll attaches in one step. What the search for
-// old backends costs, a request for every domain that runs, is paid once a step.
-const batch = 32
+// old backends costs, a request for every domain that runs, is paid once a step. And
+// those that are moved in one step leave a manager that lives in one moment: of
+// domains linked to each other it tells none that the other is gone.
+const batch = 128
 
 // attachAll attaches many domains to back, and returns the error of each. It
 // takes few steps, and where one fails, one step for each domain, so that none
