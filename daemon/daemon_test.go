@@ -138,7 +138,7 @@ func TestStatusShowsEveryLink(t *testing.T) {
 				Domain: 2, Name: "idle", UUID: h.Domain(2).UUID(),
 				Kind: "frontend", State: "down", Use: &daemon.Use{Requests: 100},
 			},
-		}, Policy: &daemon.PolicyState{Source: "test", Version: "1"}, Budgets: &daemon.Budgets{
+		}, Policy: &daemon.PolicyState{Source: "test", Version: "1", Unconfirmed: 1}, Budgets: &daemon.Budgets{
 			Requests: 50, Burst: 100, HalfOpen: 16, Links: 64, Connections: 1024, Registrations: 8,
 		}}
 		if diff := cmp.Diff(want, got); diff != "" {

@@ -168,6 +168,7 @@ func dieAt(t *testing.T, victim party, step int, crossing bool) (died bool) {
 		r.connect(crossing)
 		time.Sleep(70 * time.Second) // until the link that nobody uses has gone, too
 		r.Hook(nil)
+		synctest.Wait() // for a call that had been asked about already
 		if died = at() != ""; died {
 			r.nodes[victim].kill()
 			time.Sleep(15 * time.Second) // longer than any half-made link lives

@@ -31,7 +31,9 @@ func Frontend(ctx context.Context, cfg Config) error {
 	})
 	own := discovery.NewOwnDirectory(f.registry,
 		services.Caller{Domain: uint16(cfg.Domain.ID), CID: vsock.CIDOf(cfg.Domain.ID), Name: cfg.Name}, f.visible)
-	front := link.NewFront(cfg.Domain, f.cfg.Link)
+	opt := f.cfg.Link
+	opt.Detached = f.peers.Forget
+	front := link.NewFront(cfg.Domain, opt)
 	return f.run(ctx, own, identify, f.control(f), func(ctx context.Context) error {
 		err := front.Run(ctx, f.use)
 		return errors.Join(err, f.peers.Close())

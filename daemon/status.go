@@ -147,7 +147,7 @@ func (b *backend) policy(_ context.Context, call *varlink.Call) (any, error) {
 		reply.Error, reply.RefusedSince = in.Error, in.RefusedSince
 	}
 	for _, f := range b.manager.Frontends() {
-		if f.Up && f.Unconfirmed > 0 {
+		if !f.Confirmed {
 			reply.Unconfirmed = append(reply.Unconfirmed, uint16(f.Domain))
 		}
 	}

@@ -41,9 +41,10 @@ func (f *Front) Run(ctx context.Context, use Use) error {
 	for {
 		dev, err := xenbus.OpenFront(ctx, f.dom.Store, f.dom.ID)
 		if err == nil {
-			f.serve(ctx, dev, use)
+			f.tellDetached(f.serve(ctx, dev, use))
 			dev.Close()
 		} else {
+			f.tellDetached(err)
 			f.opt.Log.Info("waiting for the toolstack", "reason", err, "try", fmt.Sprintf("xvsock attach %v", f.dom.ID))
 			f.awaitChange(ctx, attached, err)
 		}
@@ -74,16 +75,25 @@ func (f *Front) awaitChange(ctx context.Context, attached *xenstore.Watch, err e
 	}
 }
 
-// serve serves one attachment, until it ends.
-func (f *Front) serve(ctx context.Context, dev *xenbus.Device, use Use) {
+// tellDetached has it known if err says that there is no device any more.
+func (f *Front) tellDetached(err error) {
+	if errors.Is(err, xenbus.ErrDetached) {
+		f.opt.Detached()
+	}
+}
+
+// serve serves one attachment, until it ends, and returns why.
+func (f *Front) serve(ctx context.Context, dev *xenbus.Device, use Use) error {
 	h := &half{
 		dom: f.dom, opt: f.opt, dev: dev,
 		form:  func(ctx context.Context) (*Link, error) { return f.form(ctx, dev) },
 		stays: func(s xenbus.State) bool { return s == xenbus.Connected },
 	}
-	if err := h.serve(ctx, use); err != nil && ctx.Err() == nil {
+	err := h.serve(ctx, use)
+	if err != nil && ctx.Err() == nil {
 		f.opt.Log.Info("the front link is not served any more", "backend", dev.Peer(), "reason", err)
 	}
+	return err
 }
 
 // form is one handshake. Until the backend waits for us nothing is held but

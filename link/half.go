@@ -42,6 +42,11 @@ type Options struct {
 	Poll time.Duration
 	// Ledger is the domain's; nil: one of its own.
 	Ledger *Ledger
+	// Detached is called by a Front when the toolstack has taken its device away,
+	// once nothing uses the link any more, and when there is none to begin with:
+	// not when the domain was moved to another backend, nor when the backend has
+	// died. It does not wait; nil: nothing is to be done.
+	Detached func()
 	// Log takes one line for each front link that forms or ends; nil: none.
 	Log *slog.Logger
 }
@@ -53,6 +58,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Ledger == nil {
 		o.Ledger = NewLedger()
+	}
+	if o.Detached == nil {
+		o.Detached = func() {}
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -50,7 +50,7 @@ func (m *Manager) hold(c *vsock.Conn) (*conversation, *link.Link, error) {
 	defer m.mu.Unlock()
 	f := m.frontends[c.Peer()]
 	switch {
-	case f == nil || f.link == nil || f.link.Serial() != c.LinkSerial():
+	case f == nil || f.detached || f.link == nil || f.link.Serial() != c.LinkSerial():
 		return nil, nil, errNotFront
 	case !c.Privileged():
 		// Any program of the domain may have sent it: it costs the link nothing.

@@ -82,7 +82,7 @@ func (m *Manager) affordable(c *conversation, dst *frontend, state pairState) po
 	case dst.talk == nil || !dst.talk.greeted:
 		return port1.ShuttingDown
 	case c.halfOpen >= m.cfg.Budgets.HalfOpen,
-		!c.f.mayLink(dst.uuid, m.cfg.Budgets.Links), !dst.mayLink(c.f.uuid, port1.MaxLinks):
+		!c.f.mayLink(dst, m.cfg.Budgets.Links), !dst.mayLink(c.f, port1.MaxLinks):
 		return port1.Budget
 	}
 	return port1.OK

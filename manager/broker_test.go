@@ -304,10 +304,10 @@ func TestLinksAreBounded(t *testing.T) {
 		r.policy("7 * * allow")
 		a := r.guest("a")
 		var others []*guest
+		var theirs []*talk
 		for i := range 3 {
 			g := r.guest(fmt.Sprint("r", i))
-			g.up()
-			others = append(others, g)
+			others, theirs = append(others, g), append(theirs, g.up())
 		}
 		ta := a.up()
 		time.Sleep(time.Second)
@@ -322,6 +322,11 @@ func TestLinksAreBounded(t *testing.T) {
 			t.Errorf("a link made again: %v", got.Result)
 		}
 		ta.send(port1.Hello{ID: 9})
+		if got := ta.connect(others[2], 7); got.Result != port1.Budget {
+			t.Errorf("after it has denied its links, which the others have still: %v", got.Result)
+		}
+		theirs[0].send(port1.Hello{ID: 9})
+		time.Sleep(time.Second)
 		if got := ta.connect(others[2], 7); got.Result != port1.OK {
 			t.Errorf("after the others are gone: %v", got.Result)
 		}

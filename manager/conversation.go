@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -36,6 +37,7 @@ var (
 	// errForged is wrapped by what makes the link BROKEN: messages that no honest
 	// frontend sends (rule R10).
 	errForged = errors.New("port 1")
+	errBug    = errors.New("bug on port 1")
 )
 
 // forged is an error that ends a front link as BROKEN.
@@ -70,6 +72,7 @@ type conversation struct {
 
 	// Manager.mu guards what follows.
 	greeted bool
+	behind  bool // what it is to be told is to be looked at anew, for every peer
 	left    bool
 	hello   *port1.Hello // to be answered once all PEERs were sent
 	gather  *time.Timer  // runs until the answer need not wait for more of them
@@ -120,8 +123,12 @@ func (c *conversation) run(ctx context.Context) {
 	hello := time.AfterFunc(helloTime, c.checkGreeted)
 	defer hello.Stop()
 	var writing sync.WaitGroup
-	writing.Go(c.write)
-	err := c.read(ctx)
+	writing.Go(func() {
+		if err := c.contain(func() error { c.write(); return nil }); err != nil {
+			c.end(err)
+		}
+	})
+	err := c.contain(func() error { return c.read(ctx) })
 	if ctx.Err() == nil {
 		c.end(err)
 	} else {
@@ -133,11 +140,23 @@ func (c *conversation) run(ctx context.Context) {
 	writing.Wait()
 }
 
+// contain runs the reader or the writer. A panic there is a bug of ours. It ends this
+// front link, and not the process, which serves all the others (rule R16).
+func (c *conversation) contain(side func() error) (err error) {
+	defer func() {
+		if bug := recover(); bug != nil {
+			err = fmt.Errorf("%w: %v", errBug, bug)
+			c.m.log.Error("port 1: front link ended by a bug", "domain", c.f.id, "bug", bug, "stack", string(debug.Stack()))
+		}
+	}()
+	return side()
+}
+
 // end ends the front link for what was wrong with the conversation.
 func (c *conversation) end(err error) {
 	cause := link.Lost
 	var malformed *port1.Error
-	if errors.As(err, &malformed) || errors.Is(err, errForged) {
+	if errors.As(err, &malformed) || errors.Is(err, errForged) || errors.Is(err, errBug) {
 		cause = link.Broken
 	}
 	c.link.End(cause, err)

@@ -20,6 +20,7 @@ import (
 
 	"xvsock/link"
 	"xvsock/manager/policy"
+	"xvsock/manager/port1"
 	"xvsock/vsock"
 	"xvsock/xen"
 )
@@ -44,8 +45,9 @@ type Config struct {
 // by many goroutines at once.
 //
 // Locks are taken in this order: changing, a session's, mu. So mu is not held over
-// a call to the Stack or one of its connections; over all else it is held for as
-// long as a few lookups take.
+// a call to the Stack or one of its connections. It is held for as long as a few
+// lookups take, and at most for as long as a look at each domain, or at each link that
+// a frontend lists, takes for one frontend: never for each pair of domains.
 type Manager struct {
 	cfg   Config
 	log   *slog.Logger
@@ -57,15 +59,17 @@ type Manager struct {
 	set      *policy.Set // nil: deny all; guarded by changing alone
 
 	mu        sync.Mutex
-	stack     *vsock.Stack            // nil before Run
-	frontends map[xen.DomID]*frontend // and changing
-	subjects  map[xen.DomID]subject   // and changing
-	tables    map[route]*policy.Table // and changing; without those that allow nothing
-	pairs     map[pair]*request       // that are indicated
-	revision  uint64                  // counts SetPolicy
-	spoken    *policy.Set             // set if some rule of it wants lines in the log, else nil
-	full      bool                    // the refusal of one more was logged
-	scanned   bool                    // all devices were looked at
+	stack     *vsock.Stack             // nil before Run
+	frontends map[xen.DomID]*frontend  // and changing
+	subjects  map[xen.DomID]subject    // and changing
+	tables    map[route]*policy.Table  // and changing; without those that allow nothing
+	order     []xen.DomID              // the subjects, sorted
+	carriers  map[port1.UUID]xen.DomID // see carriersOf
+	pairs     map[pair]*request        // that are indicated
+	revision  uint64                   // counts SetPolicy
+	spoken    *policy.Set              // set if some rule of it wants lines in the log, else nil
+	full      bool                     // the refusal of one more was logged
+	scanned   bool                     // all devices were looked at
 
 	rescan chan struct{} // capacity 1: look at all devices again
 	tasks  sync.WaitGroup
@@ -97,7 +101,7 @@ func New(cfg Config) *Manager {
 	return &Manager{
 		cfg: cfg, log: cfg.Log, meter: policy.NewMeter(),
 		frontends: make(map[xen.DomID]*frontend),
-		subjects:  map[xen.DomID]subject{cfg.Self.ID: {domain: cfg.Self}},
+		subjects:  map[xen.DomID]subject{cfg.Self.ID: {domain: cfg.Self, uuid: binaryUUID(cfg.Self.UUID)}},
 		tables:    make(map[route]*policy.Table),
 		pairs:     make(map[pair]*request),
 		rescan:    make(chan struct{}, 1),
@@ -121,11 +125,11 @@ func (m *Manager) Run(ctx context.Context, stack *vsock.Stack) error {
 	m.mu.Lock()
 	m.stack = stack
 	m.mu.Unlock()
-	port1, err := stack.Listen(vsock.PortManager)
+	listener, err := stack.Listen(vsock.PortManager)
 	if err != nil {
 		return err
 	}
-	defer port1.Close()
-	m.tasks.Go(func() { m.acceptPort1(ctx, port1) })
+	defer listener.Close()
+	m.tasks.Go(func() { m.acceptPort1(ctx, listener) })
 	return m.watchDevices(ctx)
 }

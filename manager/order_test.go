@@ -337,10 +337,14 @@ func TestADetachedFrontendHasNoRights(t *testing.T) {
 	a.must(t, d.ask(5, 2, 7))
 	b.hears(t, "IND 1")
 	d.frontends[1].detach = func(error) {}
+	asked := d.pending(t).id
 	d.dropOthers(map[xen.DomID]bool{2: true})
 	b.hears(t, "PEER 1 gone")
-	b.must(t, port1.ConnectAck{ID: d.pending(t).id, Terms: port1.Terms{Generation: 5}})
-	a.hears(t, "PEER 2 gone, RSP unreachable")
+	b.must(t, port1.ConnectAck{ID: asked, Terms: port1.Terms{Generation: 5}})
+	a.hears(t, "")
+	if len(d.pairs) != 0 || b.f.late.Load() != 1 || a.hear(d.ask(6, 2, 7)) == nil {
+		t.Errorf("it takes part in %v still", d.pairs)
+	}
 	if _, reason := d.Admit(overFront(a, 2)); d.Allowed(1, 0, 2) || reason != mux.ReasonUnreachable {
 		t.Errorf("it may use the directory: %v", reason)
 	}

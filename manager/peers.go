@@ -1,7 +1,6 @@
 package manager
 
 import (
-	"maps"
 	"slices"
 
 	"xvsock/link"
@@ -73,9 +72,19 @@ func (c *conversation) consider(peer xen.DomID) {
 	}
 }
 
+// catchUp has the frontend told what is new since it fell behind. The caller holds
+// mu.
+func (c *conversation) catchUp() {
+	if c.behind {
+		c.behind = false
+		c.considerAll()
+		c.dropForbidden()
+	}
+}
+
 // considerAll considers every domain that there is, and all that it was told of.
 func (c *conversation) considerAll() {
-	for _, peer := range slices.Sorted(maps.Keys(c.m.subjects)) {
+	for _, peer := range c.m.order {
 		c.consider(peer)
 	}
 	for peer := range c.records {

@@ -121,14 +121,14 @@ func (c *conversation) onHello(ctx context.Context, msg []byte) error {
 	case c.left:
 		return errEnded
 	case c.greeted:
-		c.f.setClaims(hello.Links)
+		c.f.correctClaims(hello.Links)
 		return nil
 	}
-	c.greeted = true
+	c.greeted, c.hello = true, &port1.Hello{ID: hello.ID}
 	c.f.setClaims(hello.Links)
 	c.considerAll()
+	c.dropForbidden()
 	c.m.compareClaims(c.f)
-	c.hello = &port1.Hello{ID: hello.ID}
 	c.gather.Reset(gatherTime)
 	c.rouse()
 	return nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"xvsock/link"
+	"xvsock/manager/policy"
 	"xvsock/xen"
 	"xvsock/xenbus"
 )
@@ -163,7 +164,9 @@ func (f *frontend) update(who Identity) {
 }
 
 // dropOthers stops the frontends that are not online any more. From then on they
-// have no rights.
+// have no rights, and are told nothing more: those that the toolstack moves to
+// another backend together keep their links to each other (design, section 6), so
+// none of them is to hear from here that the others are gone.
 func (m *Manager) dropOthers(online map[xen.DomID]bool) {
 	m.changing.Lock()
 	var gone []*frontend
@@ -172,13 +175,32 @@ func (m *Manager) dropOthers(online map[xen.DomID]bool) {
 			gone = append(gone, f)
 		}
 	}
-	for _, f := range gone {
-		m.enter(f.id, nil, func() { f.detached = true })
-		f.detach(xenbus.ErrDetached)
+	if len(gone) > 0 {
+		m.dismiss(gone)
 	}
 	m.changing.Unlock()
 	if len(gone) > 0 {
 		m.cfg.Changed()
+	}
+}
+
+// dismiss detaches frontends, all of them before anybody is told. The caller holds
+// changing.
+func (m *Manager) dismiss(gone []*frontend) {
+	nobody := make(map[xen.DomID]*policy.Domain, len(gone))
+	for _, f := range gone {
+		nobody[f.id] = nil
+	}
+	m.enterAll(nobody, func() {
+		for _, f := range gone {
+			f.detached = true
+			if f.talk != nil {
+				f.talk.leave()
+			}
+		}
+	})
+	for _, f := range gone {
+		f.detach(xenbus.ErrDetached)
 	}
 }
 

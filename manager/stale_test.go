@@ -50,6 +50,11 @@ func TestAConnectionOfAnEarlierLinkIsNotTheFrontendsPort1(t *testing.T) {
 	if talk, l, err := m.hold(c.(*vsock.Conn)); err != nil || l != f.link || f.talk != talk || talk == nil {
 		t.Errorf("over its own link it is held as %v, %v", l, err)
 	}
+	// A frontend that was detached has no rights, and no conversation any more.
+	f.talk, f.detached = nil, true
+	if _, l, err := m.hold(c.(*vsock.Conn)); !errors.Is(err, errNotFront) || l != nil || f.talk != nil {
+		t.Errorf("of a frontend that was detached it is held as %v, %v", l, err)
+	}
 	for _, pair := range ends {
 		for _, l := range pair {
 			l.End(link.Lost, nil)

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"xvsock/manager/policy"
-	"xvsock/manager/port1"
 	"xvsock/xen"
 )
 
@@ -16,11 +15,18 @@ type Frontend struct {
 	Twin    bool // another domain here has its name: no name pattern matches it
 	Up      bool // its front link is up
 	Greeted bool // and it has said HELLO there
+	// TwinUUID says that another domain here has its uuid: no uuid pattern matches it.
+	TwinUUID bool
 
 	Links []PeerLink // to other frontends, by domain and generation
 	Use   Use
 	// Unconfirmed is how many PEERs it has not been sent or has not confirmed.
 	Unconfirmed int
+	// Confirmed says that it goes by what is allowed now: it was told all, and has
+	// confirmed all. A frontend whose front link is down has not, also one that was
+	// never up: it may have links and records by the rules of an earlier time, or of an
+	// earlier manager.
+	Confirmed bool
 
 	Denied  uint64 // requests refused by policy or for a budget
 	Late    uint64 // answers that came when nobody waited any more
@@ -38,34 +44,31 @@ type PeerLink struct {
 type Use struct {
 	Requests int // that it could send at once
 	HalfOpen int
-	Links    int // also those to domains that are not attached here
+	Links    int // also those to domains that are not attached here, or that only the other end says to have
 }
 
 // Frontends lists the frontends that are attached, by domain id.
 func (m *Manager) Frontends() []Frontend {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	byUUID := make(map[port1.UUID]xen.DomID, len(m.frontends))
-	for id, f := range m.frontends {
-		byUUID[f.uuid] = id
-	}
 	all := make([]Frontend, 0, len(m.frontends))
 	for _, id := range slices.Sorted(maps.Keys(m.frontends)) {
-		all = append(all, m.frontends[id].status(byUUID))
+		all = append(all, m.frontends[id].status())
 	}
 	return all
 }
 
 // status describes the frontend. The caller holds mu.
-func (f *frontend) status(byUUID map[port1.UUID]xen.DomID) Frontend {
+func (f *frontend) status() Frontend {
 	s := Frontend{
-		Identity: f.who, Twin: f.m.subjects[f.id].domain.Twin, Up: f.link != nil,
-		Use:    Use{Requests: max(0, int(f.bucket.Tokens())), Links: len(f.claims)},
+		Identity: f.who, Up: f.link != nil, Confirmed: f.confirmed(),
+		Twin: f.m.subjects[f.id].domain.Twin, TwinUUID: f.m.subjects[f.id].domain.TwinUUID,
+		Use:    Use{Requests: max(0, int(f.bucket.Tokens())), Links: f.countLinks()},
 		Denied: f.denied.Load(), Late: f.late.Load(), Delayed: f.delayed.Load(),
 	}
-	for l := range f.claims {
-		if id, there := byUUID[l.uuid]; there {
-			s.Links = append(s.Links, PeerLink{Peer: id, Generation: l.generation})
+	for l, h := range f.claims {
+		if with := f.m.otherEnd(l, h); with != nil && !h.dropped {
+			s.Links = append(s.Links, PeerLink{Peer: with.id, Generation: l.generation})
 		}
 	}
 	slices.SortFunc(s.Links, func(a, b PeerLink) int {

@@ -8,11 +8,8 @@ import (
 	"xvsock/xen"
 )
 
-// subject is a domain that rules are about: this one or an attached one.
-type subject struct {
-	domain policy.Domain
-	facts  policy.Facts // by Manager.set
-}
+// maxTouched is how many domains a change may be about before it is about all.
+const maxTouched = 16
 
 // route is a way from one domain to another.
 type route struct{ src, dst xen.DomID }
@@ -37,12 +34,12 @@ func (m *Manager) SetPolicy(set *policy.Set) {
 }
 
 // Progress tells how many times SetPolicy was called, and how many frontends have
-// not confirmed yet that they go by what they were told last.
+// not confirmed yet that they go by what is allowed now (Frontend.Confirmed).
 func (m *Manager) Progress() (revision uint64, unconfirmed int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, f := range m.frontends {
-		if f.talk != nil && f.talk.unconfirmed() > 0 {
+		if !f.confirmed() {
 			unconfirmed++
 		}
 	}
@@ -80,46 +77,28 @@ func (m *Manager) Allowed(src, dst xen.DomID, port uint32) bool {
 	return t != nil && t.Find(port) != nil
 }
 
-// match finds out what the rules have to do with a domain. The caller holds
-// changing.
-func (m *Manager) match(d policy.Domain) subject {
-	s := subject{domain: d}
-	if m.set != nil {
-		s.facts = m.set.Match(d)
-	}
-	return s
-}
-
 // enter changes who is there: the domain with this id is d now, nil for none any
 // more. apply is called under mu in the moment in which that counts. The caller
 // holds changing.
 func (m *Manager) enter(id xen.DomID, d *policy.Domain, apply func()) {
-	next, touched := maps.Clone(m.subjects), map[xen.DomID]bool{id: true}
-	switch {
-	case id == m.cfg.Self.ID: // it is what it is, also as its own frontend
-	case d == nil:
-		delete(next, id)
-	default:
-		next[id] = m.match(*d)
+	m.enterAll(map[xen.DomID]*policy.Domain{id: d}, apply)
+}
+
+// enterAll is enter for many domains in one moment.
+func (m *Manager) enterAll(all map[xen.DomID]*policy.Domain, apply func()) {
+	next, touched := maps.Clone(m.subjects), make(map[xen.DomID]bool, len(all))
+	for id, d := range all {
+		touched[id] = true
+		switch {
+		case id == m.cfg.Self.ID: // it is what it is, also as its own frontend
+		case d == nil:
+			delete(next, id)
+		default:
+			next[id] = m.match(*d)
+		}
 	}
 	m.pairUp(next, touched)
 	m.revise(next, touched, apply)
-}
-
-// pairUp finds the domains that share a name, and touches those for which that is
-// new: a name that two domains carry tells neither (design, section 6, "Rules").
-func (m *Manager) pairUp(subjects map[xen.DomID]subject, touched map[xen.DomID]bool) {
-	carriers := make(map[string]int, len(subjects))
-	for _, s := range subjects {
-		carriers[s.domain.Name]++
-	}
-	for id, s := range subjects {
-		if twin := carriers[s.domain.Name] > 1; twin != s.domain.Twin {
-			s.domain.Twin = twin
-			subjects[id] = m.match(s.domain)
-			touched[id] = true
-		}
-	}
 }
 
 // revise makes next the domains that there are, works out anew what is allowed from
@@ -129,9 +108,13 @@ func (m *Manager) pairUp(subjects map[xen.DomID]subject, touched map[xen.DomID]b
 //
 // The working out needs no lock that a frontend's messages wait for. Then tables
 // and domains change in one moment: a domain never has the rights of another that
-// had its id before.
+// had its id before. If many are touched, all are: it costs little more out of mu,
+// and what is done under it does not grow with their number.
 func (m *Manager) revise(next map[xen.DomID]subject, touched map[xen.DomID]bool, apply func()) {
-	tables := m.tabulate(next, touched)
+	if len(touched) > maxTouched {
+		touched = nil
+	}
+	tables, order, carriers := m.tabulate(next, touched), slices.Sorted(maps.Keys(next)), carriersOf(next)
 	m.mu.Lock()
 	if touched == nil {
 		m.tables = tables
@@ -144,7 +127,7 @@ func (m *Manager) revise(next map[xen.DomID]subject, touched map[xen.DomID]bool,
 		}
 		maps.Copy(m.tables, tables)
 	}
-	m.subjects = next
+	m.subjects, m.order, m.carriers = next, order, carriers
 	apply()
 	stack, review := m.stack, m.inform(touched)
 	m.mu.Unlock()
@@ -186,10 +169,11 @@ func (m *Manager) tabulate(subjects map[xen.DomID]subject, touched map[xen.DomID
 }
 
 // inform has the frontends told what is new of the touched domains (nil: all), and
-// returns those whose connections with this domain must be looked at again. The
-// caller holds mu.
+// returns those whose connections with this domain must be looked at again. Where
+// more than the touched ones have to be looked at, each frontend's writer does it:
+// mu is not held for all of them at once. The caller holds mu.
 func (m *Manager) inform(touched map[xen.DomID]bool) (review []xen.DomID) {
-	all := touched == nil
+	all, others := touched == nil, slices.Sorted(maps.Keys(touched))
 	for id, f := range m.frontends {
 		if f.link != nil && (all || touched[id] || touched[m.cfg.Self.ID]) {
 			review = append(review, id)
@@ -200,11 +184,13 @@ func (m *Manager) inform(touched map[xen.DomID]bool) (review []xen.DomID) {
 		switch {
 		case f.talk == nil || !f.talk.greeted:
 		case all || touched[id]:
-			f.talk.considerAll()
+			f.talk.behind = true
+			f.talk.rouse()
 		default:
-			for other := range touched {
+			for _, other := range others {
 				f.talk.consider(other)
 			}
+			f.talk.dropForbidden()
 		}
 	}
 	return review

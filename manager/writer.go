@@ -63,6 +63,7 @@ func (c *conversation) nextBatch() (batch []byte, left bool) {
 	if c.left {
 		return nil, true
 	}
+	c.catchUp()
 	c.batch = c.appendDue(c.batch[:0])
 	if len(c.due) > 0 {
 		return c.batch, false
@@ -130,3 +131,10 @@ func (c *conversation) checkConfirmed() {
 // unconfirmed is how many PEERs are yet to be sent or to be confirmed. The caller
 // holds mu.
 func (c *conversation) unconfirmed() int { return len(c.due) + len(c.unacked) }
+
+// confirmed reports whether the frontend goes by what is allowed now. One that was
+// detached has no rights any more, and is not asked. The caller holds mu.
+func (f *frontend) confirmed() bool {
+	c := f.talk
+	return f.detached || c != nil && c.greeted && c.hello == nil && !c.behind && c.unconfirmed() == 0
+}

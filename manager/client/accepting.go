@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"time"
 
@@ -10,29 +11,53 @@ import (
 	"xvsock/manager/port1"
 )
 
-// indication is a CONNECT_ind that has to be answered in its talk.
+// indication is a CONNECT_ind that has to be answered in its talk, once: until then
+// the manager counts it as one that this domain leaves unanswered. Client.mu guards
+// it.
 type indication struct {
 	port1.ConnectInd
-	talk *talk
+	talk     *talk
+	answered bool
+}
+
+// reply answers the indication with m, unless that was done. The caller holds
+// Client.mu.
+func (i *indication) reply(m port1.ConnectAck) {
+	if i.answered {
+		return
+	}
+	i.answered = true
+	m.ID = i.ID
+	i.talk.send(m)
 }
 
 // errTooSoon says that links to the peer were made too often lately.
 var errTooSoon = errors.New("too soon after the last links")
 
+// verdictError is what judge says against an indication.
+type verdictError struct{ result port1.Result }
+
+// Error implements error.
+func (e *verdictError) Error() string { return fmt.Sprintf("the request for a link is %v", e.result) }
+
 // indicated takes a CONNECT_ind. What must not be is refused here, before anything
 // is spent on it; for the rest there is one place a peer, so that a flood costs the
 // one that sends it (rule R7). The link that there was is ended first: the other
-// side asks for another because it has none.
+// side asks for another because it has none. One that waits already has a newer one
+// take its place, and is refused.
 func (c *Client) indicated(t *talk, m port1.ConnectInd) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p := c.peers[m.Domain]
+	p, ind := c.peers[m.Domain], &indication{ConnectInd: m, talk: t}
 	if r := c.judge(p, m); r != port1.OK {
 		c.log.Debug("refuse a link", "domain", m.Domain, "port", m.Port, "result", r)
-		t.send(port1.ConnectAck{ID: m.ID, Result: r})
+		ind.reply(port1.ConnectAck{Result: r})
 		return
 	}
-	p.ind = &indication{ConnectInd: m, talk: t} // one before it has expired by now
+	if p.ind != nil {
+		p.ind.reply(port1.ConnectAck{Result: port1.Refused})
+	}
+	p.ind = ind
 	if p.job != nil && p.job.bound {
 		p.job.stop(errNewer)
 	}
@@ -47,7 +72,7 @@ func (c *Client) judge(p *peer, m port1.ConnectInd) port1.Result {
 		return port1.Denied
 	case time.Now().Before(p.until):
 		return port1.Refused // rule R5
-	case p.state == idle && c.holding >= c.cfg.MaxLinks:
+	case p.state == idle && c.holding >= port1.MaxLinks:
 		return port1.Refused
 	}
 	return port1.OK
@@ -55,30 +80,24 @@ func (c *Client) judge(p *peer, m port1.ConnectInd) port1.Result {
 
 // accept makes a link as the responder.
 func (c *Client) accept(j *job, p *peer, ind *indication) (*link.Link, error) {
-	rec, err := c.mayAccept(j, p)
+	rec, err := c.mayAccept(j, p, ind)
 	if err != nil {
 		c.refuse(ind, err)
 		return nil, &theirsError{err}
 	}
-	o, err := c.newOffer(p, rec)
-	var l *link.Link
+	o, err := c.newOffer(j, p, rec)
 	if err != nil {
 		c.refuse(ind, err)
-		err = &theirsError{err}
-	} else {
-		l, err = c.answer(j, p, o, ind)
+		return nil, &theirsError{err}
 	}
-	if err != nil {
-		c.letGo()
-	}
-	return l, err
+	return c.answer(j, p, o, ind)
 }
 
 // mayAccept waits until the Ledger lets a link to p be made, if that is soon, and
 // holds one then.
-func (c *Client) mayAccept(j *job, p *peer) (*record, error) {
+func (c *Client) mayAccept(j *job, p *peer, ind *indication) (*record, error) {
 	for {
-		rec, wait, err := c.tryAccept(p)
+		rec, wait, err := c.tryAccept(j, p, ind)
 		if rec != nil || err != nil {
 			return rec, err
 		}
@@ -90,12 +109,13 @@ func (c *Client) mayAccept(j *job, p *peer) (*record, error) {
 	}
 }
 
-// tryAccept is one look of mayAccept.
-func (c *Client) tryAccept(p *peer) (_ *record, wait time.Duration, err error) {
+// tryAccept is one look of mayAccept. Since the indication came the link before it
+// may have ended BROKEN, and the record may be another (rules R5, R9).
+func (c *Client) tryAccept(j *job, p *peer, ind *indication) (_ *record, wait time.Duration, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if p.rec == nil {
-		return nil, 0, errRevoked
+	if r := c.judge(p, ind.ConnectInd); r != port1.OK {
+		return nil, 0, &verdictError{r}
 	}
 	wait, err = p.admit(c.cfg.Link.Ledger, p.id)
 	switch {
@@ -106,7 +126,7 @@ func (c *Client) tryAccept(p *peer) (_ *record, wait time.Duration, err error) {
 	case wait > 0:
 		return nil, wait, nil
 	}
-	if err := c.hold(); err != nil {
+	if err := c.hold(j, false); err != nil {
 		return nil, 0, err
 	}
 	p.admitted = false
@@ -145,18 +165,21 @@ func (c *Client) agree(j *job, p *peer, ind *indication, terms link.Terms) error
 	if ind.talk != c.talk {
 		return errTalkEnded
 	}
+	if r := c.judge(p, ind.ConnectInd); r != port1.OK {
+		return &verdictError{r}
+	}
 	c.claim(p, terms.Generation)
-	ind.talk.send(port1.ConnectAck{ID: ind.ID, Terms: wireTerms(terms)})
+	ind.reply(port1.ConnectAck{Terms: wireTerms(terms)})
 	return nil
 }
 
-// refuse sends CONNECT_ack for what came to nothing because of err. One that a newer
-// one has taken the place of is not waited for any more.
+// refuse sends CONNECT_ack for what came to nothing because of err.
 func (c *Client) refuse(ind *indication, err error) {
 	r := port1.Refused
+	var verdict *verdictError
 	switch {
-	case errors.Is(err, errNewer):
-		return
+	case errors.As(err, &verdict):
+		r = verdict.result
 	case errors.Is(err, errRevoked), errors.Is(err, errReplaced):
 		r = port1.Denied
 	case errors.Is(err, link.ErrForbidden):
@@ -166,7 +189,7 @@ func (c *Client) refuse(ind *indication, err error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	ind.talk.send(port1.ConnectAck{ID: ind.ID, Result: r})
+	ind.reply(port1.ConnectAck{Result: r})
 }
 
 // linkTerms and wireTerms are the same, as package link and as port 1 says them.

@@ -39,6 +39,10 @@ const (
 	// lately; the manager waits 4 s for the answer.
 	patience   = 2 * time.Second
 	helloPause = time.Second // a change of the links is told so late
+	// revokeGrace is how long the other side of a link has to hear that its
+	// connections were revoked, and revokeLook how often is looked.
+	revokeGrace = 100 * time.Millisecond
+	revokeLook  = 5 * time.Millisecond
 )
 
 // Config describes a Client.
@@ -47,7 +51,10 @@ type Config struct {
 	// Link says how peer links are made. The Ledger should be the one of the front
 	// link: a domain's pages count wherever they were granted.
 	Link link.Options
-	// MaxLinks is the most peer links at a time, at most port1.MaxLinks; 0 is 64.
+	// MaxLinks is the most peer links at a time that this side has asked for, at
+	// most port1.MaxLinks; 0 is 64. Those that others have asked for are bounded
+	// together with them, by port1.MaxLinks: that many stand in a HELLO. So a
+	// domain of many clients serves more than its own clients' bound.
 	MaxLinks int
 	Log      *slog.Logger // nil: none
 }
@@ -73,6 +80,7 @@ type Client struct {
 	talk    *talk        // nil while there is no conversation
 	lastID  uint64       // of our messages
 	holding int          // peers with an offer or a link
+	asked   int          // those of them that this side has asked for
 	closed  bool
 }
 

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"xvsock/manager/client"
 	"xvsock/manager/port1"
 	"xvsock/mux"
 	"xvsock/sim"
@@ -81,6 +82,48 @@ func TestRevocationEndsConnections(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The other side hears why, although the link ends as well; if it does not listen it
+// holds the confirmation up no longer than 100 ms.
+func TestARevocationIsToldToTheOtherSide(t *testing.T) {
+	bubble(t, func(t *testing.T, h *sim.Host) {
+		w := newTwo(t, h)
+		l, err := w.y.stack.Listen(9)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.x.dial(w.y.id(), 9).made()
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.tell(w.sx, port1.Peer{Domain: w.y.id(), Gone: true})
+		revoked(t, c.(*vsock.Conn))
+		time.Sleep(time.Second)
+		w.x.holds(0, 0)
+	})
+}
+
+func TestARevocationWaitsForNoOtherSide(t *testing.T) {
+	bubble(t, func(t *testing.T, h *sim.Host) {
+		n, s, o := accepting(t, h, client.Config{})
+		s.send(o.request(n, 5))
+		o.bind(next[port1.ConnectAck](s)) // whose rings nobody reads
+		n.await(o.dom.ID(), "up", time.Second)
+		n.dial(o.dom.ID(), 7)
+		time.Sleep(100 * time.Millisecond)
+		begin := time.Now()
+		s.send(port1.Peer{ID: 3, Domain: o.dom.ID(), Gone: true}, open(peerID))
+		if ack := next[port1.PeerAck](s); ack.ID != 0 || time.Since(begin) > 0 {
+			t.Errorf("the next record is confirmed after %v, as %d", time.Since(begin), ack.ID)
+		}
+		next[port1.PeerAck](s)
+		if took := time.Since(begin); took < 100*time.Millisecond || took > 110*time.Millisecond {
+			t.Errorf("confirmed after %v", took)
+		}
+		n.holds(0, 0)
+	})
 }
 
 // A connection that stays allowed is not disturbed, whatever else changes.

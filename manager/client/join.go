@@ -34,7 +34,8 @@ var (
 // or when ctx or the Client does. An error says that there was no conversation; front
 // has ended then too.
 //
-// front ends BROKEN if the manager sends what it must not, else LOST. Every Join of a
+// front ends BROKEN if the manager sends what it must not, or finds a bug of this
+// side, else LOST. Every Join of a
 // Client is given the same stack, one at a time.
 func (c *Client) Join(ctx context.Context, stack *vsock.Stack, front *link.Link, joined func()) error {
 	if err := c.enter(); err != nil {
@@ -97,7 +98,7 @@ func (c *Client) converse(ctx context.Context, t *talk, joined func()) {
 func causeOf(err error) link.Cause {
 	var malformed *port1.Error
 	var misplaced *lieError
-	if errors.As(err, &malformed) || errors.As(err, &misplaced) {
+	if errors.As(err, &malformed) || errors.As(err, &misplaced) || errors.Is(err, errBug) {
 		return link.Broken
 	}
 	return link.Lost
@@ -119,7 +120,7 @@ func (c *Client) open(t *talk) {
 		p.poke()
 	}
 	c.mu.Unlock()
-	c.enforce(t, gone)
+	c.enforce(gone)
 }
 
 // shut ends what belongs to t. The records stay, and so do the links.

@@ -28,11 +28,7 @@ func (c *Client) offer(j *job, p *peer) (*link.Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := c.initiate(j, p, rec)
-	if err != nil {
-		c.letGo()
-	}
-	return l, err
+	return c.initiate(j, p, rec)
 }
 
 // ready waits until a link may be offered to p, and holds one then. It returns the
@@ -41,7 +37,7 @@ func (c *Client) ready(j *job, p *peer) (*record, error) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		rec, wait, err := c.tryReady(p)
+		rec, wait, err := c.tryReady(j, p)
 		if rec != nil || err != nil {
 			return rec, err
 		}
@@ -57,7 +53,7 @@ func (c *Client) ready(j *job, p *peer) (*record, error) {
 
 // tryReady is one look of ready. Without a record or an error it returns how long
 // to wait at most before the next.
-func (c *Client) tryReady(p *peer) (_ *record, wait time.Duration, err error) {
+func (c *Client) tryReady(j *job, p *peer) (_ *record, wait time.Duration, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
@@ -81,7 +77,7 @@ func (c *Client) tryReady(p *peer) (_ *record, wait time.Duration, err error) {
 	if wait > 0 {
 		return nil, wait, nil
 	}
-	if err := c.hold(); err != nil {
+	if err := c.hold(j, true); err != nil {
 		return nil, 0, err
 	}
 	p.admitted = false
@@ -91,7 +87,7 @@ func (c *Client) tryReady(p *peer) (_ *record, wait time.Duration, err error) {
 
 // initiate offers a link and takes up what comes of it.
 func (c *Client) initiate(j *job, p *peer, rec *record) (*link.Link, error) {
-	o, err := c.newOffer(p, rec)
+	o, err := c.newOffer(j, p, rec)
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +165,7 @@ func (c *Client) look(j *job, p *peer, r *request) (*port1.ConnectRsp, *indicati
 	case j.ctx.Err() != nil:
 		return nil, nil, context.Cause(j.ctx)
 	case ind != nil && r.crossedBy():
-		p.ind, p.state, j.bound = nil, accepting, true
+		p.ind, p.state, j.ind, j.bound = nil, accepting, ind, true
 		return nil, ind, nil
 	case ind != nil:
 		return nil, nil, errNewer

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"xvsock/link"
@@ -49,6 +50,7 @@ var (
 	errNewer      = errors.New("the other side asks for a new link")
 	errNobodyAsks = errors.New("nobody waits for the link any more")
 	errTalkEnded  = errors.New("the front link went down meanwhile")
+	errDetached   = fmt.Errorf("this domain was detached: %w", errRevoked)
 )
 
 // peer is another domain, under its id. Client.mu guards it; the job under way
@@ -76,13 +78,20 @@ type peer struct {
 	spacing
 }
 
-// job is the making and serving of one link.
+// job is the making and serving of one link. Client.mu guards bound; what stands
+// after it belongs to the goroutine that does the job.
 type job struct {
 	ctx  context.Context
 	stop context.CancelCauseFunc
 	// bound is set once there is no way back to answer a CONNECT_ind with this
 	// job's offer: a new one ends the job.
 	bound bool
+
+	ind   *indication // what it answers; nil: nothing
+	held  bool        // it counts as a link
+	asked bool        // and as one that this side has asked for
+	offer *link.Offer // nil: none yet
+	link  *link.Link  // what became of the offer; nil: nothing
 }
 
 // spacing keeps the attempts to make links to one peer apart.

@@ -139,9 +139,11 @@ func TestRecordsThatCannotBeObeyedAreBounded(t *testing.T) {
 		o.bind(next[port1.ConnectAck](s))
 		n.await(o.dom.ID(), "up", time.Second)
 		n.during(sim.OpRevoke, func() {})
+		var all []message // at once: what comes later may find the link cut
 		for id := range uint64(70) {
-			s.send(port1.Peer{ID: id, Domain: o.dom.ID(), Gone: true})
+			all = append(all, port1.Peer{ID: id, Domain: o.dom.ID(), Gone: true})
 		}
+		s.send(all...)
 		s.ended(link.Broken, time.Second)
 		time.Sleep(time.Second)
 		n.holds(0, 0)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -116,7 +117,16 @@ func (e *lieError) Error() string { return fmt.Sprintf("the manager sent %v: %s"
 
 // read takes what the manager sends until the connection ends or something is wrong
 // with it, and returns why.
-func (t *talk) read(joined func()) error {
+//
+// A panic is a bug of ours. It ends this front link, and not the process, which may
+// be PID 1 (rule R16).
+func (t *talk) read(joined func()) (err error) {
+	defer func() {
+		if bug := recover(); bug != nil {
+			err = fmt.Errorf("%w: %v", errBug, bug)
+			t.c.log.Error("conversation with the manager ended by a bug", "bug", bug, "stack", string(debug.Stack()))
+		}
+	}()
 	for {
 		h, b, err := t.conn.Read()
 		var malformed *port1.Error

@@ -20,7 +20,7 @@ func (c *Client) revoke(p *peer, cause error) revoked {
 	p.was, p.rec, p.admits = p.rec, nil, 0
 	p.settle(failure(cause))
 	if p.ind != nil {
-		p.ind.talk.send(port1.ConnectAck{ID: p.ind.ID, Result: port1.Denied})
+		p.ind.reply(port1.ConnectAck{Result: port1.Denied})
 		p.ind = nil
 	}
 	if p.job != nil && p.state != up {
@@ -32,9 +32,9 @@ func (c *Client) revoke(p *peer, cause error) revoked {
 
 // enforce ends the connections and then the links of peers that were revoked. It
 // waits for no one; a link is down when its job has ended.
-func (c *Client) enforce(t *talk, gone []revoked) {
+func (c *Client) enforce(gone []revoked) {
 	for _, g := range gone {
-		t.stack.Review(g.p.id)
+		c.stackNow().Review(g.p.id)
 		if g.job != nil {
 			g.job.stop(g.cause)
 		}
@@ -131,26 +131,46 @@ func (c *Client) confirm(p *peer) {
 // listed takes the manager's HELLO: what it has not told of in this conversation is
 // not allowed any more.
 func (c *Client) listed(t *talk, m port1.Hello) error {
+	gone, err := c.unlisted(t, m)
+	c.enforce(gone)
+	return err
+}
+
+// unlisted is listed, but for what is still to be ended.
+func (c *Client) unlisted(t *talk, m port1.Hello) ([]revoked, error) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	switch {
 	case t.listed:
-		c.mu.Unlock()
-		return &lieError{port1.TypeHello, "a second time"}
+		return nil, &lieError{port1.TypeHello, "a second time"}
 	case m.ID != t.hello || len(m.Links) > 0:
-		c.mu.Unlock()
-		return &lieError{port1.TypeHello, "that answers none of ours"}
+		return nil, &lieError{port1.TypeHello, "that answers none of ours"}
 	}
 	t.listed = true
 	t.timer.Stop()
-	var gone []revoked
+	return c.revokeAll(t, errRevoked), nil
+}
+
+// revokeAll revokes every record that was not told in t; nil: every record. The
+// caller holds mu.
+func (c *Client) revokeAll(t *talk, cause error) (gone []revoked) {
 	for _, p := range c.peers {
-		if p.rec != nil && p.rec.talk != t {
-			gone = append(gone, c.revoke(p, errRevoked))
+		if p.rec != nil && (t == nil || p.rec.talk != t) {
+			gone = append(gone, c.revoke(p, cause))
 		}
 	}
+	return gone
+}
+
+// Forget gives up all that the manager has told, and with it all links to other
+// domains: their connections are reset before it returns, and the links are down a
+// moment later. It is for a domain that the toolstack has detached, for which no
+// manager speaks any more. While there is only none to be heard everything stays.
+func (c *Client) Forget() {
+	c.mu.Lock()
+	gone := c.revokeAll(nil, errDetached)
 	c.mu.Unlock()
-	c.enforce(t, gone)
-	return nil
+	c.enforce(gone)
 }
 
 // responded takes a CONNECT_rsp.

@@ -13,20 +13,7 @@ import (
 // serve runs the connections of l until it ends, gives back what it holds, and
 // returns how long it was up and why it is not any more.
 func (c *Client) serve(j *job, p *peer, l *link.Link) (lived time.Duration, err error) {
-	defer c.letGo()
-	stop := context.AfterFunc(j.ctx, func() {
-		if err := context.Cause(j.ctx); errors.Is(err, net.ErrClosed) {
-			l.End(link.Closed, nil)
-		} else {
-			l.End(link.Lost, err)
-		}
-	})
-	defer stop()
-	if c.goUp(j, p, l) {
-		c.log.Info("link is up", "domain", p.id, "ring", l.Ring())
-		err = c.run(p, l)
-		c.goDown(p)
-	}
+	err = c.use(j, p, l)
 	l.End(link.Lost, err) // no-op unless the Stack came back early
 	err, lived = l.Err(), time.Since(l.Formed())
 	if cerr := l.Close(); cerr != nil {
@@ -34,6 +21,66 @@ func (c *Client) serve(j *job, p *peer, l *link.Link) (lived time.Duration, err 
 	}
 	c.log.Info("link is down", "domain", p.id, "reason", err)
 	return lived, err
+}
+
+// use runs the connections of l until it ends, or j does. When it returns nothing of
+// this process looks at l any more.
+func (c *Client) use(j *job, p *peer, l *link.Link) error {
+	over := make(chan struct{})
+	stop := context.AfterFunc(j.ctx, func() {
+		defer close(over)
+		c.endLink(l, context.Cause(j.ctx))
+	})
+	defer func() {
+		if !stop() {
+			<-over
+		}
+	}()
+	if !c.goUp(j, p, l) {
+		return nil
+	}
+	defer c.goDown(p)
+	c.log.Info("link is up", "domain", p.id, "ring", l.Ring())
+	return c.run(p, l)
+}
+
+// endLink ends l because its job was stopped. Where connections were revoked the
+// other side has some time to take the RSTs that say so (rule R6).
+func (c *Client) endLink(l *link.Link, cause error) {
+	if errors.Is(cause, net.ErrClosed) {
+		l.End(link.Closed, nil)
+		return
+	}
+	if errors.Is(cause, errRevoked) {
+		c.settleLink(l)
+	}
+	l.End(link.Lost, cause)
+}
+
+// settleLink waits until the other side has taken everything, or has had time to. A
+// pump that is woken looks how far the other side is.
+func (c *Client) settleLink(l *link.Link) {
+	for end := time.Now().Add(revokeGrace); time.Now().Before(end); {
+		if c.conns(l) == 0 && l.Taken() {
+			return
+		}
+		l.Wake()
+		select {
+		case <-l.Done():
+			return
+		case <-time.After(revokeLook):
+		}
+	}
+}
+
+// conns counts the connections of l that are not over yet, also for the other side.
+func (c *Client) conns(l *link.Link) int {
+	for _, p := range c.stackNow().Peers() {
+		if p.Serial == l.Serial() {
+			return p.Conns
+		}
+	}
+	return 0
 }
 
 // goUp notes that the link to p is l, unless that was forbidden meanwhile.

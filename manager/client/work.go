@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime/debug"
 	"time"
 
 	"xvsock/link"
+	"xvsock/manager/port1"
 )
 
 // Errors that a job ends with, beside those in peer.go.
@@ -19,6 +21,8 @@ var (
 	errNotBound = fmt.Errorf("the other side did not bind: %w", context.DeadlineExceeded)
 	// errCrossed is the end of a request that the other side's own has overtaken.
 	errCrossed = errors.New("the other side asked for a link at the same time")
+	// errBug is a panic of this side.
+	errBug = errors.New("a bug of this side")
 )
 
 // work begins the link work for p, or pokes the goroutine that does it already. The
@@ -49,9 +53,23 @@ func (c *Client) newJob(p *peer) {
 func (c *Client) doJob(p *peer) (more bool) {
 	j, ind := c.begin(p)
 	defer j.stop(nil)
+	lived, err := c.do(j, p, ind)
+	return c.finish(p, err, lived, j.link != nil)
+}
+
+// do is doJob without what goes before and after. A panic is a bug of ours. It ends
+// this link, or the attempt to make it, as if the other side had lied, and not the
+// process, which may be PID 1 (rule R16).
+func (c *Client) do(j *job, p *peer, ind *indication) (lived time.Duration, err error) {
+	defer c.letGo(j)
+	defer func() {
+		if bug := recover(); bug != nil {
+			c.log.Error("link ended by a bug", "domain", p.id, "bug", bug, "stack", string(debug.Stack()))
+			err = &link.Error{Cause: link.Broken, Peer: p.id, Err: fmt.Errorf("%w: %v", errBug, bug)}
+			c.salvage(j, p, err)
+		}
+	}()
 	var l *link.Link
-	var lived time.Duration
-	var err error
 	if ind != nil {
 		l, err = c.accept(j, p, ind)
 	} else {
@@ -60,7 +78,24 @@ func (c *Client) doJob(p *peer) (more bool) {
 	if l != nil {
 		lived, err = c.serve(j, p, l)
 	}
-	return c.finish(p, err, lived, l != nil)
+	return lived, err
+}
+
+// salvage gives back what a job holds that a bug has ended, and answers what it has
+// not answered.
+func (c *Client) salvage(j *job, p *peer, err error) {
+	if j.offer != nil {
+		c.release(j.offer, err)
+	}
+	if j.link != nil {
+		j.link.End(link.Broken, err)
+		if cerr := j.link.Close(); cerr != nil {
+			c.log.Warn("take link down", "domain", p.id, "error", cerr)
+		}
+	}
+	if j.ind != nil {
+		c.refuse(j.ind, err)
+	}
 }
 
 // begin returns p's job, and the indication that it is for, if it is for one: that
@@ -71,7 +106,7 @@ func (c *Client) begin(p *peer) (*job, *indication) {
 	ind := p.ind
 	p.ind = nil
 	if ind != nil {
-		p.state, p.job.bound = accepting, true
+		p.state, p.job.ind, p.job.bound = accepting, ind, true
 	}
 	return p.job, ind
 }
@@ -110,7 +145,8 @@ func ownDecision(err error) bool {
 			return true
 		}
 	}
-	return false
+	var verdict *verdictError
+	return errors.As(err, &verdict)
 }
 
 // keepsTrying reports whether Dials go on waiting after a job that ended with err:
@@ -126,29 +162,43 @@ type theirsError struct{ error }
 // Unwrap returns what it wraps.
 func (e *theirsError) Unwrap() error { return e.error }
 
-// hold counts one more link, if there may be one more. The caller holds mu.
-func (c *Client) hold() error {
-	if c.holding >= c.cfg.MaxLinks {
+// hold counts one more link, which this side asks for or the other, if there may be
+// one more (rule R7). The caller holds mu.
+func (c *Client) hold(j *job, ask bool) error {
+	switch {
+	case c.holding >= port1.MaxLinks:
 		return fmt.Errorf("%w: there are %d links, the most allowed", errLocal, c.holding)
+	case ask && c.asked >= c.cfg.MaxLinks:
+		return fmt.Errorf("%w: there are %d links from here, the most allowed", errLocal, c.asked)
 	}
 	c.holding++
+	if ask {
+		c.asked++
+	}
+	j.held, j.asked = true, ask
 	return nil
 }
 
-// letGo takes hold back.
-func (c *Client) letGo() {
+// letGo takes hold back, if there was one.
+func (c *Client) letGo(j *job) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.holding--
+	if j.held {
+		c.holding--
+	}
+	if j.asked {
+		c.asked--
+	}
 }
 
-// newOffer allocates this side's half of a link to p.
-func (c *Client) newOffer(p *peer, rec *record) (*link.Offer, error) {
+// newOffer allocates this side's half of a link to p, for j.
+func (c *Client) newOffer(j *job, p *peer, rec *record) (*link.Offer, error) {
 	opt := c.cfg.Link
 	if rec.Ring != 0 {
 		opt.RingSize = int(rec.Ring)
 	}
 	o, err := link.NewOffer(c.cfg.Domain, p.id, opt)
+	j.offer = o
 	return o, localError(err)
 }
 
@@ -169,6 +219,7 @@ func (c *Client) complete(j *job, o *link.Offer) (*link.Link, error) {
 	if err != nil {
 		return nil, c.release(o, err)
 	}
+	j.link = l
 	return l, nil
 }
 

@@ -6,8 +6,8 @@ type Explanation struct {
 	// Later are the rules behind Rule that match too, in order: the first of them
 	// would decide if Rule were not there.
 	Later []*Rule
-	// Ambiguous are rules that do not match only because the name of one of the
-	// domains is another attached domain's too (Domain.Twin).
+	// Ambiguous are rules that do not match only because the name or the uuid of one
+	// of the domains is another attached domain's too (Domain.Twin, TwinUUID).
 	Ambiguous []*Rule
 }
 
@@ -25,7 +25,7 @@ func (s *Set) Explain(src, dst Domain, port uint32) Explanation {
 			e.Later = append(e.Later, r)
 		}
 	}
-	src.Twin, dst.Twin = false, false
+	src.Twin, dst.Twin, src.TwinUUID, dst.TwinUUID = false, false, false, false
 	for r := range s.matching(s.Match(src), s.Match(dst)) {
 		if contains(r.ports, port) && !matched[r] {
 			e.Ambiguous = append(e.Ambiguous, r)

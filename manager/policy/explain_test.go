@@ -15,6 +15,7 @@ func TestExplain(t *testing.T) {
 7 * db1 allow
 7 ops * allow
 * * * deny
+5 uuid:44444444-aaaa-4111-8111-abcdefabcdef * allow
 `
 	for _, c := range []struct {
 		name      string
@@ -29,6 +30,7 @@ func TestExplain(t *testing.T) {
 		{"one rule alone", db1, web1, 9, 7, nil, nil},
 		{"no rule", web1, db1, 1, 0, nil, nil},
 		{"the source's name is another's too", twinOf(web1), db1, 7, 5, []int{7}, []int{2, 4}},
+		{"the source's uuid is another's too", uuidTwinOf(admin), web1, 5, 7, nil, []int{8}},
 		{"the destination's name is another's too", web1, twinOf(db1), 7, 4, []int{7}, []int{2, 5}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -107,14 +107,18 @@ func strange(what string, p pattern, domains []Domain) string {
 	if p.kind == everyDomain || p.kind == theBackend || p.kind == domainZero {
 		return ""
 	}
-	twin := false
+	twin, twinUUID := false, false
 	for _, d := range domains {
 		if p.matches(&d) {
 			return ""
 		}
 		twin = twin || d.Twin && p.kind == byName && naming.Match(p.text, d.Name)
+		twinUUID = twinUUID || d.TwinUUID && p.kind == byUUID && strings.EqualFold(p.text, d.UUID)
 	}
-	if twin {
+	switch {
+	case twinUUID:
+		return fmt.Sprintf("%s %.60q is the uuid of more than one domain, and so matches none", what, p)
+	case twin:
 		return fmt.Sprintf("%s %.60q matches only names that more than one domain has, which match nothing: use uuid:", what, p)
 	}
 	return fmt.Sprintf("%s %.60q matches none of the known domains", what, p)

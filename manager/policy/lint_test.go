@@ -45,6 +45,8 @@ func TestLint(t *testing.T) {
 			`p:2: source "uuid:99999999-aaaa-4111-8111-abcdefabcdef" matches none of the known domains`}},
 		{"a name of two domains", "7 web-1 db1 allow", twins, []string{
 			`p:1: source "web-1" matches only names that more than one domain has, which match nothing: use uuid:`}},
+		{"a uuid of two domains", "7 uuid:" + web1.UUID + " db1 allow", []policy.Domain{uuidTwinOf(web1), uuidTwinOf(web1), db1}, []string{
+			`p:1: source "uuid:11111111-aaaa-4111-8111-abcdefabcdef" is the uuid of more than one domain, and so matches none`}},
 		{"no domain 0 among the domains", "7 @dom0 db1 allow", known[1:], nil},
 		{"a domain to itself", "7 db1 db1 allow\n7 @dom0 @dom0 deny log\n7 d* d* allow\n7 @tag:a @tag:a allow", nil, []string{"p:1: " + self, "p:2: " + self}},
 		{"discovery forbidden", "2 a @backend deny\n7,2 a @backend deny\n7 a b allow", nil, []string{"p:1: " + builtin}},

@@ -43,3 +43,9 @@ func twinOf(d policy.Domain) policy.Domain {
 	d.Twin = true
 	return d
 }
+
+// uuidTwinOf is another domain of that uuid.
+func uuidTwinOf(d policy.Domain) policy.Domain {
+	d.TwinUUID = true
+	return d
+}

@@ -111,7 +111,7 @@ func naiveMatch(pattern string, d policy.Domain) bool {
 	case strings.HasPrefix(pattern, "@tag:"):
 		return slices.Contains(d.Tags, pattern[5:])
 	case strings.HasPrefix(pattern, "uuid:"):
-		return strings.EqualFold(pattern[5:], d.UUID)
+		return !d.TwinUUID && strings.EqualFold(pattern[5:], d.UUID)
 	}
 	return d.Name != "" && !d.Twin && naiveGlob([]rune(pattern), []rune(d.Name))
 }

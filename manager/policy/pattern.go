@@ -53,7 +53,7 @@ func (p pattern) matches(d *Domain) bool {
 		// A name that two domains carry says nothing about either of them.
 		return d.Name != "" && !d.Twin && naming.Match(p.text, d.Name)
 	case byUUID:
-		return strings.EqualFold(p.text, d.UUID)
+		return !d.TwinUUID && strings.EqualFold(p.text, d.UUID) // as with a name
 	case byTag:
 		return slices.Contains(d.Tags, p.text)
 	case theBackend:

@@ -42,6 +42,8 @@ type Domain struct {
 	// Twin says that another attached domain has this name. Then, as without a
 	// name, no name pattern matches it: the name does not tell who it is.
 	Twin bool
+	// TwinUUID says the same of its uuid: no uuid pattern matches it.
+	TwinUUID bool
 }
 
 // Set is a whole policy, which does not change. Any number of goroutines may use

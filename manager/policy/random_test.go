@@ -27,6 +27,8 @@ func randomDomain(r *rand.Rand) policy.Domain {
 		UUID:    pick(r, uuids...),
 		Backend: r.IntN(3) == 0,
 		Twin:    r.IntN(4) == 0,
+
+		TwinUUID: r.IntN(4) == 0,
 	}
 	for _, tag := range []string{"x", "y", "X"} {
 		if r.IntN(3) == 0 {

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/time/rate"
 
@@ -40,7 +41,8 @@ type HostDirectory struct {
 
 	mu      sync.Mutex
 	members map[uint16]*member
-	log     *journal.Log[Change] // appended to with mu held
+	spent   map[uint16]*rate.Limiter // of domains that have dropped, while not full again
+	log     *journal.Log[Change]     // appended to with mu held
 }
 
 // member is a domain with its link up.
@@ -68,6 +70,7 @@ func NewHostDirectory(cfg HostConfig) *HostDirectory {
 	return &HostDirectory{
 		cfg:     cfg,
 		members: make(map[uint16]*member),
+		spent:   make(map[uint16]*rate.Limiter),
 		log:     journal.New[Change](hostHistory, journal.RandomStart()),
 	}
 }
@@ -82,23 +85,37 @@ func (h *HostDirectory) Join(identity Caller) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	old, there := h.members[identity.Domain]
-	if there {
+	if old, there := h.members[identity.Domain]; there {
 		h.drop(old)
 	}
 	if len(h.members) >= maxDomains {
 		return fmt.Errorf("domain %d: %w", identity.Domain, services.ErrFull)
 	}
-	m := &member{
+	h.members[identity.Domain] = &member{
 		identity: identity,
 		records:  make(map[string]Record),
-		bucket:   rate.NewLimiter(rate.Limit(h.cfg.Registrations), registerBurst),
+		bucket:   h.takeBucket(identity.Domain),
 	}
-	if there {
-		m.bucket = old.bucket // making the link again gives no new budget
-	}
-	h.members[identity.Domain] = m
 	return nil
+}
+
+// takeBucket returns the bucket for a domain that joins. That it has made its link
+// again gives it no new budget. It is called with mu held.
+func (h *HostDirectory) takeBucket(domain uint16) *rate.Limiter {
+	if b, there := h.spent[domain]; there {
+		delete(h.spent, domain)
+		return b
+	}
+	return rate.NewLimiter(rate.Limit(h.cfg.Registrations), registerBurst)
+}
+
+// keepBucket keeps the bucket of a domain that has dropped for as long as a new one
+// would hold more. So there are no more of them than domains drop in the time in
+// which a bucket fills. It is called with mu held.
+func (h *HostDirectory) keepBucket(domain uint16, b *rate.Limiter) {
+	h.spent[domain] = b
+	now := time.Now()
+	maps.DeleteFunc(h.spent, func(_ uint16, b *rate.Limiter) bool { return b.TokensAt(now) >= registerBurst })
 }
 
 // Drop says that a domain's link of that generation has ended: its services
@@ -114,6 +131,7 @@ func (h *HostDirectory) Drop(domain uint16, generation uint64) {
 // drop is called with mu held.
 func (h *HostDirectory) drop(m *member) {
 	delete(h.members, m.identity.Domain)
+	h.keepBucket(m.identity.Domain, m.bucket)
 	for _, name := range slices.Sorted(maps.Keys(m.records)) {
 		h.log.Append(Change{Kind: Delete, Service: m.records[name]})
 	}

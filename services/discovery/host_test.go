@@ -40,6 +40,17 @@ func TestServicesPerDomainAreBounded(t *testing.T) {
 // A domain that changes its services without end is slowed down, also if it
 // makes its link again and again, and cannot push others out of the history.
 func TestChangesPerDomainAreBounded(t *testing.T) {
+	for name, again := range map[string]func(*discovery.HostDirectory, discovery.Caller){
+		"the link is made again before its end is noticed": func(*discovery.HostDirectory, discovery.Caller) {},
+		"the link ends before it is made again": func(d *discovery.HostDirectory, c discovery.Caller) {
+			d.Drop(c.Domain, c.Generation)
+		},
+	} {
+		t.Run(name, func(t *testing.T) { testChangesAreBounded(t, again) })
+	}
+}
+
+func testChangesAreBounded(t *testing.T, again func(*discovery.HostDirectory, discovery.Caller)) {
 	synctest.Test(t, func(t *testing.T) {
 		d := discovery.NewHostDirectory(discovery.HostConfig{Visible: everything})
 		evil := domain(5, "evil")
@@ -48,6 +59,7 @@ func TestChangesPerDomainAreBounded(t *testing.T) {
 		done := 0
 		for i := range 5000 {
 			if i%1000 == 0 {
+				again(d, evil)
 				evil.Generation++
 				d.Join(evil)
 			}
