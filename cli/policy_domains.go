@@ -54,14 +54,17 @@ func (v *policyView) readDomains(file, backend string) error {
 	return nil
 }
 
-// markTwins marks the domains whose name is another's too.
+// markTwins marks the domains whose name or uuid is another's too.
 func markTwins(domains []policy.Domain) {
-	bearers := make(map[string]int)
+	names, uuids := make(map[string]int), make(map[string]int)
 	for _, d := range domains {
-		bearers[d.Name]++
+		names[d.Name]++
+		uuids[strings.ToLower(d.UUID)]++
 	}
 	for i := range domains {
-		domains[i].Twin = domains[i].Name != "" && bearers[domains[i].Name] > 1
+		d := &domains[i]
+		d.Twin = d.Name != "" && names[d.Name] > 1
+		d.TwinUUID = d.UUID != "" && uuids[strings.ToLower(d.UUID)] > 1
 	}
 }
 

@@ -102,6 +102,9 @@ func describeDomain(d policy.Domain) string {
 	if d.Twin {
 		parts = append(parts, "a name that another domain has too, so no name in a rule matches it")
 	}
+	if d.TwinUUID {
+		parts = append(parts, "a uuid that another domain has too, so no uuid in a rule matches it")
+	}
 	return strings.Join(parts, ", ")
 }
 

@@ -34,7 +34,7 @@ interface org.xvsock.Control
 # may reach here. The rest is told by a backend of its frontends.
 type Link (domain: int, name: string, uuid: string, backend: bool, up: bool, connections: int, pages: int,
   kind: string, state: string, generation: ?string, out: ?[]string, in: ?[]string,
-  tags: ?[]string, twin: ?bool, links: ?[]PeerLink, use: ?Use)
+  tags: ?[]string, twin: ?bool, twin_uuid: ?bool, links: ?[]PeerLink, use: ?Use)
 type PeerLink (domain: int, name: string, generation: string)
 # requests is how many may come at once now; unconfirmed how many changes of policy
 # the frontend has not confirmed yet.
@@ -107,10 +107,12 @@ type Link struct {
 	In  []string `json:"in,omitempty"`
 
 	// The rest is told by a backend of its frontends.
-	Tags  []string   `json:"tags,omitempty"`
-	Twin  bool       `json:"twin,omitempty"`  // another domain has its name: rules do not know it by it
-	Links []PeerLink `json:"links,omitempty"` // its direct links to other frontends
-	Use   *Use       `json:"use,omitempty"`
+	Tags []string `json:"tags,omitempty"`
+	Twin bool     `json:"twin,omitempty"` // another domain has its name: rules do not know it by that
+	// TwinUUID says the same of its uuid.
+	TwinUUID bool       `json:"twin_uuid,omitempty"`
+	Links    []PeerLink `json:"links,omitempty"` // its direct links to other frontends
+	Use      *Use       `json:"use,omitempty"`
 }
 
 // PeerLink is a direct link between two frontends.

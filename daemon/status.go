@@ -31,7 +31,7 @@ func (b *backend) describe(s *Status) {
 	for _, f := range frontends {
 		l := Link{
 			Domain: uint16(f.Domain), Name: f.Name, UUID: f.UUID, Up: f.Up, State: linkDown,
-			Kind: vsock.ToFrontend.String(), Tags: f.Tags, Twin: f.Twin, Use: useOf(f),
+			Kind: vsock.ToFrontend.String(), Tags: f.Tags, Twin: f.Twin, TwinUUID: f.TwinUUID, Use: useOf(f),
 		}
 		if f.Up {
 			l.State = linkUp

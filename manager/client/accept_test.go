@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"xvsock/grant"
 	"xvsock/link"
 	"xvsock/manager/client"
 	"xvsock/manager/port1"
@@ -76,7 +77,8 @@ func (o *other) bind(ack port1.ConnectAck) *link.Link {
 
 // accepting is a frontend that was told of another domain.
 func accepting(t *testing.T, h *sim.Host, cfg client.Config) (*node, *script, *other) {
-	n := newNodeWith(t, h.Create(sim.DomainConfig{Name: "x"}), cfg)
+	// As the daemon has it: enough pages for all links that there may be.
+	n := newNodeWith(t, h.Create(sim.DomainConfig{Name: "x", GrantLimit: grant.TableEntries}), cfg)
 	o := newOther(t, h)
 	s := n.join()
 	s.tell(open(o.dom.ID()))
@@ -279,3 +281,32 @@ func TestRingsAreAsTheRecordHasThem(t *testing.T) {
 }
 
 const p64 = 256 << 10
+
+// As many as stand in a HELLO, whoever asked for them.
+func TestAllLinksAreCounted(t *testing.T) {
+	bubble(t, func(t *testing.T, h *sim.Host) {
+		n, s, o := accepting(t, h, client.Config{})
+		for range port1.MaxLinks - 1 {
+			client := newOther(t, h)
+			s.tell(open(client.dom.ID()))
+			s.send(client.request(n, 5))
+			if ack := next[port1.ConnectAck](s); ack.Result != port1.OK {
+				t.Fatalf("the answer is %v", ack.Result)
+			}
+		}
+		s.tell(open(peerID + 1000))
+		n.dial(peerID+1000, 7)
+		req := next[port1.ConnectReq](s)
+		s.send(o.request(n, 6))
+		if ack := next[port1.ConnectAck](s); ack.Result != port1.Refused {
+			t.Errorf("one more is answered %v", ack.Result)
+		}
+		s.send(port1.ConnectRsp{ID: req.ID, Result: port1.Denied})
+		time.Sleep(time.Millisecond)
+		s.send(o.request(n, 7))
+		if ack := next[port1.ConnectAck](s); ack.Result != port1.OK {
+			t.Errorf("in its place one is answered %v", ack.Result)
+		}
+		n.dial(peerID+1000, 7).fails(errNoBufs)
+	})
+}
