@@ -55,8 +55,8 @@ func (o *other) release() {
 	}
 }
 
-// bind takes up what n has answered, and returns the link.
-func (o *other) bind(ack port1.ConnectAck) *link.Link {
+// take takes up what n has answered.
+func (o *other) take(ack port1.ConnectAck) {
 	o.t.Helper()
 	if ack.Result != port1.OK {
 		o.t.Fatalf("the answer is %v", ack.Result)
@@ -65,6 +65,12 @@ func (o *other) bind(ack port1.ConnectAck) *link.Link {
 	if err != nil {
 		o.t.Fatal(err)
 	}
+}
+
+// bind takes up what n has answered, and returns the link.
+func (o *other) bind(ack port1.ConnectAck) *link.Link {
+	o.t.Helper()
+	o.take(ack)
 	ctx, cancel := context.WithTimeout(o.t.Context(), time.Second)
 	defer cancel()
 	l, err := o.offer.Link(ctx)
