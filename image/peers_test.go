@@ -80,7 +80,7 @@ func succeeded(r rig.Result) bool { return r.Code == 0 }
 type direct struct {
 	Name, State, Generation string
 	Domain                  uint16
-	Connections             int
+	Connections, Pages      int
 }
 
 // direct is the link of a client to a peer; the zero value if there is none.
@@ -136,6 +136,7 @@ func (h *xenHost) peers() {
 	h.Await(c, "xvsock: ready in")
 	h.linksUp(3, 30*time.Second)
 	h.never(a, b)
+	h.parameters(a)
 	h.allow("echo a b allow")
 	h.inUntil(a, "xvsock ping b", 5*time.Second, succeeded)
 	h.t.Log("\n" + h.in(a, "xvsock ping --bytes 1048576 b; xvsock peers").Stdout + h.Sh("xvsock peers; xvsock status; xvsock policy show"))
@@ -278,17 +279,51 @@ func (h *xenHost) watched() {
 	h.startBackend()
 	watch := h.Background("xvsock attach --watch 'auto-*' --tag watched")
 	for range 2 {
-		d := h.Guest(rig.Guest{Name: "auto-1", Ramdisk: h.ramdisk, Cmdline: "xvsock.service=echo"})
-		h.until("xvsock peers -o json", 30*time.Second, func(out string) bool {
-			return strings.Contains(out, `"name": "auto-1"`) && strings.Count(out, `"up": true`) == 1
-		})
-		h.Sh("xvsock ping auto-1 && xl destroy auto-1")
-		h.until("xenstore-ls -f /local/domain/0/backend", 10*time.Second, func(out string) bool {
-			return !strings.Contains(out, fmt.Sprintf("/xvsock/%v/", d.ID))
-		})
+		h.appears()
 	}
 	h.stops(watch)
 	h.stops(h.backend)
+	h.startBackend("--auto-attach 'auto-*'")
+	h.appears()
+	h.stops(h.backend)
+}
+
+// appears creates a domain that is attached by itself, and destroys it.
+func (h *xenHost) appears() {
+	h.t.Helper()
+	d := h.Guest(rig.Guest{Name: "auto-1", Ramdisk: h.ramdisk, Cmdline: "xvsock.service=echo"})
+	h.until("xvsock peers -o json", 30*time.Second, func(out string) bool {
+		return strings.Contains(out, `"name": "auto-1"`) && strings.Count(out, `"up": true`) == 1
+	})
+	h.Sh("xvsock ping auto-1 && xl destroy auto-1")
+	h.until("xenstore-ls -f /local/domain/0/backend", 10*time.Second, func(out string) bool {
+		return !strings.Contains(out, fmt.Sprintf("/xvsock/%v/", d.ID))
+	})
+}
+
+// parameters looks at what a rule says besides allow, the rings of the link that is
+// made by it and how many connections there may be, and at a set with an error.
+func (h *xenHost) parameters(a *rig.Domain) {
+	h.allow("echo a b allow conns=1 ring=256K")
+	h.inUntil(a, "xvsock ping b", 5*time.Second, succeeded)
+	if l := h.direct(a, "b"); l.Pages != 65 {
+		h.t.Errorf("with rings of 256 KiB a has granted %d pages, want 64 and the header", l.Pages)
+	}
+	h.allow("echo a b permit") // refused whole: the last good set stays
+	h.until("xvsock status", 5*time.Second, func(out string) bool { return strings.Contains(out, "50-test.policy:3") })
+	h.transfer(a, "b")
+	r := h.in(a, "xvsock ping b")
+	h.t.Logf("a second connection where one may be: %s", strings.TrimSpace(r.Stdout))
+	if r.Code != 1 || !strings.Contains(r.Stdout, "out of budget") {
+		h.t.Errorf("a second connection ended with %d", r.Code)
+	}
+	h.Sh("xvsock policy check a b echo")
+	if r, err := h.Run(h.t.Context(), "xvsock policy check a c echo"); err != nil || r.Code != 126 {
+		h.t.Errorf("policy check of what is denied: %v, exit status %d", err, r.Code)
+	}
+	start := time.Now()
+	h.allow("")
+	h.ends(a, start, time.Second, "the rule with limits was taken away")
 }
 
 // push gives rules to a manager in a domain of its own.

@@ -165,13 +165,14 @@ func TestOnOxenstored(t *testing.T) {
 	h.stops(h.backend)
 }
 
-// startBackend starts the backend in dom0 and waits until it answers.
-func (h *xenHost) startBackend() {
+// startBackend starts the backend in dom0 with further flags, and waits until it
+// answers.
+func (h *xenHost) startBackend(flags ...string) {
 	h.t.Helper()
 	if r, err := h.Run(h.t.Context(), "test -e "+policyFile); err == nil && r.Code != 0 {
 		h.allow("")
 	}
-	h.backend = h.Background("xvsock backend --service echo")
+	h.backend = h.Background("xvsock backend --service echo " + strings.Join(flags, " "))
 	h.until("xvsock status", 30*time.Second, func(string) bool { return true })
 }
 

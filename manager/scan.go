@@ -135,17 +135,20 @@ func (m *Manager) admit(ctx context.Context, who Identity) {
 // it is to become who. One that was detached ends first, and one too many is
 // refused. The caller holds changing.
 func (m *Manager) newsOf(who Identity) (f *frontend, news bool) {
+	say := false
+	defer func() {
+		if say { // without mu, which everybody's messages wait for
+			m.log.Error("no more frontends: a backend outside domain 0 has watches for no more (xenstored quota)",
+				"limit", maxFrontends, "refused", who.Domain)
+		}
+	}()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if f = m.frontends[who.Domain]; f != nil {
 		return f, !f.detached && f.who.Attachment != who.Attachment
 	}
 	if m.cfg.Domain.ID != 0 && len(m.frontends) >= maxFrontends {
-		if !m.full {
-			m.log.Error("no more frontends: a backend outside domain 0 has watches for no more (xenstored quota)",
-				"limit", maxFrontends, "refused", who.Domain)
-		}
-		m.full = true
+		say, m.full = !m.full, true
 		return nil, false
 	}
 	m.full = false
