@@ -99,7 +99,7 @@ func (d *domain) identify(ctx context.Context) error {
 	if self, err := toolstack.Describe(ctx, d.store, id); err == nil && self.Name != "" {
 		d.name = self.Name // the toolstack's word is stronger than the label
 	}
-	d.devices = &link.Domain{ID: id, Store: d.store}
+	d.devices = link.NewDomain(id, nil, nil, d.store)
 	d.log.Info("this domain", "id", id, "name", d.name)
 	return nil
 }

@@ -124,14 +124,14 @@ func (a *app) runBackend(c *cobra.Command, f *backendFlags) error {
 		if len(f.attach) == 0 {
 			return daemon.Backend(ctx, cfg)
 		}
-		if cfg.Domain.ID != 0 {
+		if cfg.Domain.ID() != 0 {
 			return &setupError{errors.New("--auto-attach: only dom0 may attach domains; run `xvsock attach --watch` there")}
 		}
 		group, ctx := errgroup.WithContext(ctx)
 		group.Go(func() error { return daemon.Backend(ctx, cfg) })
 		group.Go(func() error {
 			err := toolstack.Watch(ctx, cfg.Domain.Store, toolstack.WatchConfig{
-				Match: f.attach, Backend: cfg.Domain.ID.String(), Tags: table.Tags, Log: cfg.Log,
+				Match: f.attach, Backend: cfg.Domain.ID().String(), Tags: table.Tags, Log: cfg.Log,
 			})
 			if ctx.Err() != nil {
 				return nil

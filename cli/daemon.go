@@ -93,7 +93,7 @@ func (a *app) runDaemon(c *cobra.Command, f *daemonFlags, run func(context.Conte
 	defer control.Close()
 	err = run(ctx, daemon.Config{
 		Domain: dom, Name: a.ownName(ctx, f, dom), Version: a.version, Services: offers, Control: control, Log: log,
-		Ready: func() { log.Info("ready", "domain", dom.ID, "control", a.control) },
+		Ready: func() { log.Info("ready", "domain", dom.ID(), "control", a.control) },
 	})
 	if err == nil {
 		log.Info("stopped")
@@ -107,7 +107,7 @@ func (a *app) ownName(ctx context.Context, f *daemonFlags, dom *link.Domain) str
 	if f.name != "" {
 		return f.name
 	}
-	self, err := toolstack.Describe(ctx, dom.Store, dom.ID)
+	self, err := toolstack.Describe(ctx, dom.Store, dom.ID())
 	if err != nil {
 		return "" // a label is not worth more
 	}

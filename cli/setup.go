@@ -61,7 +61,7 @@ func (a *app) openDomain(ctx context.Context) (_ *link.Domain, _ func() error, e
 	if err != nil {
 		return nil, nil, &setupError{fmt.Errorf("find out this domain's id: %w", err)}
 	}
-	d := &link.Domain{ID: self, Store: store}
+	d := link.NewDomain(self, nil, nil, store)
 	closeDevices, err := a.platform.Devices(d)
 	if errors.Is(err, fs.ErrPermission) {
 		err = fmt.Errorf("%w: run as root", err)

@@ -139,7 +139,7 @@ func (d *demo) start(ctx context.Context, dom *sim.Domain, run func(context.Cont
 	}
 	proc := dom.Process()
 	store := proc.Xenstore()
-	devices := &link.Domain{ID: dom.ID(), Grants: proc.Grants(), Events: proc.Events(), Store: store}
+	devices := link.NewDomain(dom.ID(), proc.Grants(), proc.Events(), store)
 	rules, err := daemon.PolicySource(d.policyDir(), devices, nil)
 	if err != nil {
 		return nil, err

@@ -66,12 +66,12 @@ func (b *backend) awaitRules(ctx context.Context) {
 // ownFacts is the backend's own domain as rules see it: by the toolstack's word, as
 // every domain may read it of itself.
 func ownFacts(ctx context.Context, cfg Config) policy.Domain {
-	self, err := toolstack.Describe(ctx, cfg.Domain.Store, cfg.Domain.ID)
+	self, err := toolstack.Describe(ctx, cfg.Domain.Store, cfg.Domain.ID())
 	if err != nil {
 		// It still matches @backend, @dom0 and *.
 		cfg.Log.Warn("this domain's own name and uuid", "error", err)
 	}
-	return policy.Domain{ID: cfg.Domain.ID, Name: self.Name, UUID: self.UUID, Backend: true}
+	return policy.Domain{ID: cfg.Domain.ID(), Name: self.Name, UUID: self.UUID, Backend: true}
 }
 
 // backend joins the manager's picture of the frontends to the directory.
@@ -94,7 +94,7 @@ func (b *backend) visible(c discovery.Caller, r discovery.Record) bool {
 // realID is the domain that goes by id in the directory; see self.
 func (b *backend) realID(id uint16) xen.DomID {
 	if xen.DomID(id) == xen.DomIDSelf {
-		return b.cfg.Domain.ID
+		return b.cfg.Domain.ID()
 	}
 	return xen.DomID(id)
 }
@@ -106,7 +106,7 @@ func (b *backend) who(c *vsock.Conn) (services.Caller, bool) {
 	switch {
 	case ok && f.Serial == c.LinkSerial():
 		return frontendCaller(f), true
-	case c.Peer() == b.cfg.Domain.ID:
+	case c.Peer() == b.cfg.Domain.ID():
 		return b.self(), true
 	}
 	return services.Caller{}, false
@@ -123,7 +123,7 @@ func frontendCaller(f manager.Identity) services.Caller {
 // frontend has, for the domain may be a frontend of its own as well.
 func (b *backend) self() services.Caller {
 	return services.Caller{
-		Domain: uint16(xen.DomIDSelf), CID: vsock.CIDOf(b.cfg.Domain.ID), Name: b.cfg.Name,
+		Domain: uint16(xen.DomIDSelf), CID: vsock.CIDOf(b.cfg.Domain.ID()), Name: b.cfg.Name,
 		// Its own registry, not one that calls over a link.
 		Port: services.PortDiscovery,
 	}
@@ -172,7 +172,7 @@ func (local) Close() error { return nil }
 // find returns the one domain that spec names, of this one and its frontends, by
 // what the toolstack wrote of them.
 func (b *backend) find(spec string) (toolstack.Domain, error) {
-	self := toolstack.Domain{ID: b.cfg.Domain.ID, Name: b.cfg.Name}
+	self := toolstack.Domain{ID: b.cfg.Domain.ID(), Name: b.cfg.Name}
 	if spec == "self" || spec == "@backend" {
 		return self, nil
 	}
@@ -198,7 +198,7 @@ func (b *backend) target(spec string) (target, error) {
 	if err != nil {
 		return target{}, err
 	}
-	if d.ID == b.cfg.Domain.ID {
+	if d.ID == b.cfg.Domain.ID() {
 		return target{cid: vsock.CIDSelf}, nil
 	}
 	return target{cid: uint32(d.ID), owner: &services.Caller{CID: vsock.CIDOf(d.ID), Name: d.Name, UUID: d.UUID}}, nil

@@ -64,7 +64,7 @@ type control struct {
 // status answers MethodStatus.
 func (c *control) status(context.Context, *varlink.Call) (any, error) {
 	s := Status{
-		Domain: uint16(c.cfg.Domain.ID), Name: c.cfg.Name,
+		Domain: uint16(c.cfg.Domain.ID()), Name: c.cfg.Name,
 		Version: c.cfg.Version, Uptime: time.Since(c.started).Seconds(), Goroutines: runtime.NumGoroutine(),
 		Watches: c.cfg.Domain.Store.Watches(), Links: []Link{},
 	}

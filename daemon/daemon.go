@@ -102,7 +102,7 @@ func (cfg Config) withDefaults() Config {
 // newDaemon makes the stack and the registry. Of stack is taken what a frontend's
 // and a backend's differ in.
 func newDaemon(cfg Config, stack vsock.Config) *daemon {
-	stack.Self, stack.Memory, stack.Log = cfg.Domain.ID, cfg.Memory, cfg.Log
+	stack.Self, stack.Memory, stack.Log = cfg.Domain.ID(), cfg.Memory, cfg.Log
 	d := &daemon{
 		cfg: cfg, log: cfg.Log, started: time.Now(), registry: services.NewRegistry(),
 		stack: vsock.NewStack(stack),
@@ -206,7 +206,7 @@ func (d *daemon) serveControl(ctx context.Context, l net.Listener, h varlink.Han
 		PerDomain: 64, Log: d.log,
 		// Who may connect was decided by the file's rights.
 		Identify: func(net.Conn) (services.Caller, bool) {
-			return services.Caller{Domain: uint16(d.cfg.Domain.ID)}, true
+			return services.Caller{Domain: uint16(d.cfg.Domain.ID())}, true
 		},
 		Handle: func(ctx context.Context, c net.Conn, _ services.Caller) {
 			if err := server.Serve(ctx, c, h); err != nil && ctx.Err() == nil {

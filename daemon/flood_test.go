@@ -28,7 +28,7 @@ const mebibyte = 1 << 20
 // caller's to close.
 func process(dom *sim.Domain) *link.Domain {
 	p := dom.NewProcess()
-	return &link.Domain{ID: dom.ID(), Grants: p.Grants(), Events: p.Events(), Store: p.Xenstore()}
+	return link.NewDomain(dom.ID(), p.Grants(), p.Events(), p.Xenstore())
 }
 
 // serveFront keeps the front link of d. stack carries its connections, and meet is

@@ -40,7 +40,7 @@ func TestAConversationThatEndsBeforeItBeginsHoldsNothingUp(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		links := 0
 		go func() {
-			d := &link.Domain{Grants: proc.Grants(), Events: proc.Events(), Store: store}
+			d := link.NewDomain(0, proc.Grants(), proc.Events(), store)
 			_ = link.NewBack(d, dom.ID(), link.Options{}).Run(ctx, func(_ context.Context, l *link.Link) error {
 				links++
 				return stack.Serve(l, vsock.ToFrontend, nil)

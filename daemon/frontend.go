@@ -30,7 +30,7 @@ func Frontend(ctx context.Context, cfg Config) error {
 		return services.Caller{Domain: uint16(c.Peer())}, true
 	})
 	own := discovery.NewOwnDirectory(f.registry,
-		services.Caller{Domain: uint16(cfg.Domain.ID), CID: vsock.CIDOf(cfg.Domain.ID), Name: cfg.Name}, f.visible)
+		services.Caller{Domain: uint16(cfg.Domain.ID()), CID: vsock.CIDOf(cfg.Domain.ID()), Name: cfg.Name}, f.visible)
 	opt := f.cfg.Link
 	opt.Detached = f.peers.Forget
 	front := link.NewFront(cfg.Domain, opt)
@@ -52,7 +52,7 @@ type frontend struct {
 // what it may connect to; the backend and this domain itself of everything.
 func (f *frontend) visible(c discovery.Caller, r discovery.Record) bool {
 	peer := xen.DomID(c.Domain)
-	return peer == f.cfg.Domain.ID || f.isBackend(peer) || f.peers.Allowed(peer, r.Port)
+	return peer == f.cfg.Domain.ID() || f.isBackend(peer) || f.peers.Allowed(peer, r.Port)
 }
 
 // use runs the connections of the front link, and meanwhile speaks with the manager
@@ -98,7 +98,7 @@ func (f *frontend) target(spec string) (target, error) {
 		return target{cid: vsock.CIDBackend}, nil
 	}
 	if spec == "self" {
-		return f.targetOf(toolstack.Domain{ID: f.cfg.Domain.ID}), nil
+		return f.targetOf(toolstack.Domain{ID: f.cfg.Domain.ID()}), nil
 	}
 	var known []toolstack.Domain
 	for _, p := range f.peers.Peers() {
@@ -121,7 +121,7 @@ func (f *frontend) target(spec string) (target, error) {
 // targetOf is how to reach a domain, and who it is as far as this one knows.
 func (f *frontend) targetOf(d toolstack.Domain) target {
 	switch {
-	case d.ID == f.cfg.Domain.ID:
+	case d.ID == f.cfg.Domain.ID():
 		return target{cid: vsock.CIDSelf, owner: &services.Caller{CID: uint32(d.ID), Name: f.cfg.Name}}
 	case f.isBackend(d.ID):
 		return target{cid: vsock.CIDBackend}
@@ -157,7 +157,7 @@ func (f *frontend) resolve(ctx context.Context, directory *discovery.Client, nam
 // cid is the CID of a domain that is named by id, self or @backend.
 func (f *frontend) cid(spec string) (cid uint32, ok bool) {
 	if spec == "self" {
-		return vsock.CIDOf(f.cfg.Domain.ID), true
+		return vsock.CIDOf(f.cfg.Domain.ID()), true
 	}
 	if id, err := xen.ParseDomID(spec); err == nil {
 		return vsock.CIDOf(id), true

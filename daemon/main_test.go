@@ -92,7 +92,7 @@ func start(t *testing.T, dom *sim.Domain, f run, change func(*daemon.Config)) *n
 	store := n.proc.Xenstore()
 	ready := make(chan struct{})
 	cfg := daemon.Config{
-		Domain: &link.Domain{ID: dom.ID(), Grants: n.proc.Grants(), Events: n.proc.Events(), Store: store},
+		Domain: link.NewDomain(dom.ID(), n.proc.Grants(), n.proc.Events(), store),
 		Name:   dom.Name(), Version: "test", Services: daemon.Builtin(), Control: n.control,
 		Ready: func() { close(ready) },
 		Log:   slog.New(slog.NewTextHandler(t.Output(), nil)).With("daemon", dom.Name()),
@@ -293,7 +293,7 @@ func startPeer(t *testing.T, dom *sim.Domain) *peer {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		d := &link.Domain{ID: dom.ID(), Grants: proc.Grants(), Events: proc.Events(), Store: store}
+		d := link.NewDomain(dom.ID(), proc.Grants(), proc.Events(), store)
 		done <- link.NewFront(d, link.Options{}).Run(ctx, func(_ context.Context, l *link.Link) error {
 			p.links <- l
 			return p.stack.Serve(l, vsock.ToBackend, nil)

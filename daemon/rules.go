@@ -35,10 +35,10 @@ type Rules interface {
 // directory, or PolicyInStore for what the toolstack has pushed. "" is PolicyDir in
 // dom0, and PolicyInStore in a domain that may have no disk.
 func PolicySource(spec string, dom *link.Domain, log *slog.Logger) (Rules, error) {
-	if spec == PolicyInStore || spec == "" && dom.ID != 0 {
-		return source.NewStore(dom.Store, toolstack.PolicyVersionPath(dom.ID),
+	if spec == PolicyInStore || spec == "" && dom.ID() != 0 {
+		return source.NewStore(dom.Store, toolstack.PolicyVersionPath(dom.ID()),
 			func(ctx context.Context) ([]string, string, error) {
-				return toolstack.ReadPolicy(ctx, dom.Store, dom.ID)
+				return toolstack.ReadPolicy(ctx, dom.Store, dom.ID())
 			}, log), nil
 	}
 	return source.NewDir(cmp.Or(spec, PolicyDir), log)

@@ -32,7 +32,7 @@ func NewBack(dom *Domain, front xen.DomID, opt Options) *Back {
 // error that wraps xenbus.ErrGone), or xenstore fails. Every link that forms is
 // given to use.
 func (b *Back) Run(ctx context.Context, use Use) error {
-	dev, err := xenbus.OpenBack(ctx, b.dom.Store, b.dom.ID, b.front)
+	dev, err := xenbus.OpenBack(ctx, b.dom.Store, b.dom.ID(), b.front)
 	if err != nil {
 		return err
 	}

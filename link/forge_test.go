@@ -30,9 +30,9 @@ func forge(t *testing.T, from, to *party, generation uint64, change func(page []
 	t.Cleanup(from.proc.Kill)
 	e := &forgery{t: t, from: from, to: to}
 	var err1, err2, err3 error
-	e.header, err1 = from.proc.Grants().Share(to.dom.ID, 1, grant.ReadOnly)
-	e.ring, err2 = from.proc.Grants().Share(to.dom.ID, 1, grant.ReadOnly)
-	e.tx, err3 = from.proc.Events().Unbound(to.dom.ID)
+	e.header, err1 = from.proc.Grants().Share(to.dom.ID(), 1, grant.ReadOnly)
+	e.ring, err2 = from.proc.Grants().Share(to.dom.ID(), 1, grant.ReadOnly)
+	e.tx, err3 = from.proc.Events().Unbound(to.dom.ID())
 	if err := errors.Join(err1, err2, err3); err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func forge(t *testing.T, from, to *party, generation uint64, change func(page []
 func (e *forgery) bind(theirs link.Terms) {
 	e.t.Helper()
 	var err error
-	if e.rx, err = e.from.proc.Events().Interdomain(e.to.dom.ID, theirs.Port); err == nil {
+	if e.rx, err = e.from.proc.Events().Interdomain(e.to.dom.ID(), theirs.Port); err == nil {
 		err = e.rx.Notify()
 	}
 	if err != nil {

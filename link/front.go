@@ -33,19 +33,19 @@ func NewFront(dom *Domain, opt Options) *Front {
 // Run serves the device until ctx ends or xenstore fails. Every link that forms
 // is given to use.
 func (f *Front) Run(ctx context.Context, use Use) error {
-	attached, err := f.dom.Store.Watch(ctx, xenbus.FrontPath(f.dom.ID)+"/backend-id")
+	attached, err := f.dom.Store.Watch(ctx, xenbus.FrontPath(f.dom.ID())+"/backend-id")
 	if err != nil {
 		return err
 	}
 	defer attached.Close()
 	for {
-		dev, err := xenbus.OpenFront(ctx, f.dom.Store, f.dom.ID)
+		dev, err := xenbus.OpenFront(ctx, f.dom.Store, f.dom.ID())
 		if err == nil {
 			f.tellDetached(f.serve(ctx, dev, use))
 			dev.Close()
 		} else {
 			f.tellDetached(err)
-			f.opt.Log.Info("waiting for the toolstack", "reason", err, "try", fmt.Sprintf("xvsock attach %v", f.dom.ID))
+			f.opt.Log.Info("waiting for the toolstack", "reason", err, "try", fmt.Sprintf("xvsock attach %v", f.dom.ID()))
 			f.awaitChange(ctx, attached, err)
 		}
 		if ctx.Err() != nil {

@@ -43,15 +43,15 @@ func TestWhateverEndsIsCharged(t *testing.T) {
 				_, one, two := guests(t, link.Options{Ledger: g, RingSize: 1 << 20}, link.Options{MaxRing: 1 << 20})
 				for n := range 3 {
 					end(t, one, two)
-					if _, err := g.Admit(two.dom.ID); err != nil {
+					if _, err := g.Admit(two.dom.ID()); err != nil {
 						t.Errorf("after %d: %v", n+1, err)
 					}
 				}
 				end(t, one, two)
-				if _, err := g.Admit(two.dom.ID); !errors.Is(err, link.ErrHeld) {
+				if _, err := g.Admit(two.dom.ID()); !errors.Is(err, link.ErrHeld) {
 					t.Errorf("after the fourth: %v, want %v", err, link.ErrHeld)
 				}
-				if _, err := g.Admit(one.dom.ID); err != nil {
+				if _, err := g.Admit(one.dom.ID()); err != nil {
 					t.Errorf("another peer: %v", err)
 				}
 			})

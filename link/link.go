@@ -29,13 +29,29 @@ import (
 )
 
 // Domain is the domain that a link starts from: its id and its devices. It holds
-// nothing; whoever opened the devices closes them.
+// nothing; whoever opened the devices closes them. The fields are set before the
+// first use.
 type Domain struct {
-	ID     xen.DomID
 	Grants grant.Device
 	Events evtchn.Binder
 	Store  *xenstore.Client
+
+	id atomic.Uint32
 }
+
+// NewDomain returns the domain with that id and those devices.
+func NewDomain(id xen.DomID, grants grant.Device, events evtchn.Binder, store *xenstore.Client) *Domain {
+	d := &Domain{Grants: grants, Events: events, Store: store}
+	d.SetID(id)
+	return d
+}
+
+// ID is the domain's id, an address for as long as the domain stays on its host: a
+// restored domain has another.
+func (d *Domain) ID() xen.DomID { return xen.DomID(d.id.Load()) }
+
+// SetID says that the domain has come back under another id. No link is up then.
+func (d *Domain) SetID(id xen.DomID) { d.id.Store(uint32(id)) }
 
 // Link is one link to one domain. Its methods follow mux.Transport, which says
 // which of them may be called at once.

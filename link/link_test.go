@@ -49,7 +49,7 @@ func start(t *testing.T, dom *sim.Domain, opt link.Options, run func(*link.Domai
 		opt.Log = slog.New(slog.NewTextHandler(t.Output(), nil)).With("half", dom.Name())
 	}
 	go func() {
-		d := &link.Domain{ID: dom.ID(), Grants: s.proc.Grants(), Events: s.proc.Events(), Store: store}
+		d := link.NewDomain(dom.ID(), s.proc.Grants(), s.proc.Events(), store)
 		s.done <- run(d, opt, ctx, s.use)
 	}()
 	return s

@@ -48,7 +48,7 @@ func say(l *link.Link, n int) error {
 func (p *party) live(to *party, initiator bool, tell chan<- link.Terms, told <-chan link.Terms) (err error) {
 	ctx, cancel := context.WithTimeout(p.t.Context(), bindTime)
 	defer cancel()
-	o, err := link.NewOffer(p.dom, to.dom.ID, p.opt)
+	o, err := link.NewOffer(p.dom, to.dom.ID(), p.opt)
 	if err != nil {
 		return err
 	}
@@ -294,7 +294,7 @@ func TestAnEventTooEarlyDoesNoHarm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, one, two := guests(t, link.Options{}, link.Options{})
 		i, r := one.offer(two), two.offer(one)
-		stray, err := two.proc.Events().Interdomain(one.dom.ID, i.Terms().Port)
+		stray, err := two.proc.Events().Interdomain(one.dom.ID(), i.Terms().Port)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -335,7 +335,7 @@ func TestAMappingHoldsUpNobody(t *testing.T) {
 					l, _ := ends(t, i, r)
 					end = l.Close
 				}
-				m, err := two.proc.Grants().Map(one.dom.ID, []grant.Ref{i.Terms().Header})
+				m, err := two.proc.Grants().Map(one.dom.ID(), []grant.Ref{i.Terms().Header})
 				if err != nil {
 					t.Fatal(err)
 				}

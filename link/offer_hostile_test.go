@@ -198,7 +198,7 @@ func TestNothingOfAnOfferCanBeWritten(t *testing.T) {
 		o := one.offer(evil)
 		pull := func(ref grant.Ref, write bool) ([]byte, error) {
 			page := make([]byte, xen.PageSize)
-			seg := grant.Segment{Local: page, Domain: one.dom.ID, Ref: ref, Write: write}
+			seg := grant.Segment{Local: page, Domain: one.dom.ID(), Ref: ref, Write: write}
 			return page, evil.proc.Grants().Copy([]grant.Segment{seg})
 		}
 		page, err := pull(o.Terms().Header, false)
@@ -269,7 +269,7 @@ func TestForbiddenByTheHypervisor(t *testing.T) {
 					}
 					return nil
 				})
-				o, err := link.NewOffer(one.dom, two.dom.ID, one.opt)
+				o, err := link.NewOffer(one.dom, two.dom.ID(), one.opt)
 				if err == nil {
 					defer o.Release()
 					err = errors.Join(r.Adopt(o.Terms().Generation), o.Bind(r.Terms()))

@@ -27,7 +27,7 @@ type party struct {
 func newParty(t *testing.T, home *sim.Domain, opt link.Options) *party {
 	proc := home.NewProcess()
 	return &party{t: t, home: home, proc: proc, opt: opt,
-		dom: &link.Domain{ID: home.ID(), Grants: proc.Grants(), Events: proc.Events()}}
+		dom: link.NewDomain(home.ID(), proc.Grants(), proc.Events(), nil)}
 }
 
 // guests returns a host and one party in each of two domains.
@@ -55,7 +55,7 @@ func clean(t *testing.T, parties ...*party) {
 // offer makes an offer that is released at the test's end.
 func (p *party) offer(to *party) *link.Offer {
 	p.t.Helper()
-	o, err := link.NewOffer(p.dom, to.dom.ID, p.opt)
+	o, err := link.NewOffer(p.dom, to.dom.ID(), p.opt)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func TestPeerLinkFormsCarriesBytesAndLeavesNothing(t *testing.T) {
 				if a.Generation() != b.Generation() || a.Serial() == b.Serial() {
 					t.Errorf("generations %x and %x, serials %x and %x", a.Generation(), b.Generation(), a.Serial(), b.Serial())
 				}
-				if a.Peer() != two.dom.ID || b.Peer() != one.dom.ID || !a.Formed().Equal(begin) {
+				if a.Peer() != two.dom.ID() || b.Peer() != one.dom.ID() || !a.Formed().Equal(begin) {
 					t.Errorf("peers %v and %v, formed %v", a.Peer(), b.Peer(), a.Formed())
 				}
 				for _, l := range []*link.Link{a, b} {

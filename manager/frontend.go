@@ -112,7 +112,7 @@ func (f *frontend) removeDevice(ctx context.Context) {
 		if _, err := tx.Read(ctx, xenbus.FrontPath(front)+"/state"); !missing(err) {
 			return err
 		}
-		return tx.Remove(ctx, path.Dir(xenbus.BackPath(self.ID, front)))
+		return tx.Remove(ctx, path.Dir(xenbus.BackPath(self.ID(), front)))
 	})
 	if err != nil && !missing(err) {
 		f.m.log.Warn("remove device of a domain that is gone", "domain", front, "error", err)

@@ -35,7 +35,7 @@ func (who Identity) domain() policy.Domain {
 // Most looks find nothing new, so the two nodes that tell are read first: an
 // attach writes a new attachment together with all the rest.
 func (m *Manager) identify(ctx context.Context, id xen.DomID) (Identity, error) {
-	store, dir := m.cfg.Domain.Store, xenbus.BackPath(m.cfg.Domain.ID, id)
+	store, dir := m.cfg.Domain.Store, xenbus.BackPath(m.cfg.Domain.ID(), id)
 	known, isKnown := m.Identify(id)
 	attachment, err := store.Read(ctx, dir+"/attachment")
 	if err == nil && isKnown && attachment == known.Attachment {
@@ -55,7 +55,7 @@ func (m *Manager) identify(ctx context.Context, id xen.DomID) (Identity, error) 
 
 // readIdentity reads all that identifies a frontend, of one moment.
 func (m *Manager) readIdentity(ctx context.Context, id xen.DomID) (Identity, error) {
-	dir := xenbus.BackPath(m.cfg.Domain.ID, id)
+	dir := xenbus.BackPath(m.cfg.Domain.ID(), id)
 	who := Identity{Domain: id}
 	var online, tags string
 	err := m.cfg.Domain.Store.Transaction(ctx, func(tx *xenstore.Tx) (err error) {

@@ -53,7 +53,7 @@ type process struct {
 func newProcess(dom *sim.Domain) (*process, *link.Domain) {
 	proc := dom.NewProcess()
 	p := &process{proc: proc, store: proc.Xenstore(), done: make(chan error, 1)}
-	return p, &link.Domain{ID: dom.ID(), Grants: proc.Grants(), Events: proc.Events(), Store: p.store}
+	return p, link.NewDomain(dom.ID(), proc.Grants(), proc.Events(), p.store)
 }
 
 // start lets the process run.

@@ -27,7 +27,7 @@ const maxFrontends = 100
 // made for this backend, until ctx ends or xenstore fails.
 func (m *Manager) watchDevices(ctx context.Context) error {
 	store := m.cfg.Domain.Store
-	devices, err := store.Watch(ctx, xenbus.BackendsPath(m.cfg.Domain.ID))
+	devices, err := store.Watch(ctx, xenbus.BackendsPath(m.cfg.Domain.ID()))
 	if err != nil {
 		return fmt.Errorf("watch frontends: %w", err)
 	}
@@ -55,7 +55,7 @@ func (m *Manager) watchDevices(ctx context.Context) error {
 // scan looks at every device that the toolstack has made for this backend, and
 // starts, updates and stops frontends accordingly.
 func (m *Manager) scan(ctx context.Context) error {
-	entries, err := m.cfg.Domain.Store.List(ctx, xenbus.BackendsPath(m.cfg.Domain.ID))
+	entries, err := m.cfg.Domain.Store.List(ctx, xenbus.BackendsPath(m.cfg.Domain.ID()))
 	if err != nil && !missing(err) {
 		return fmt.Errorf("list frontends: %w", err)
 	}
@@ -147,7 +147,7 @@ func (m *Manager) newsOf(who Identity) (f *frontend, news bool) {
 	if f = m.frontends[who.Domain]; f != nil {
 		return f, !f.detached && f.who.Attachment != who.Attachment
 	}
-	if m.cfg.Domain.ID != 0 && len(m.frontends) >= maxFrontends {
+	if m.cfg.Domain.ID() != 0 && len(m.frontends) >= maxFrontends {
 		say, m.full = !m.full, true
 		return nil, false
 	}

@@ -172,7 +172,7 @@ func TestGoroutinesComeBackAfterADomainIsGone(t *testing.T) {
 			guest := dom0.Host().Create(sim.DomainConfig{})
 			attach(t, guest, dom0)
 			store := guest.NewProcess()
-			front := newNodeOn(t, &link.Domain{ID: guest.ID(), Grants: store.Grants(), Events: store.Events(), Store: store.Xenstore()}, roomy)
+			front := newNodeOn(t, link.NewDomain(guest.ID(), store.Grants(), store.Events(), store.Xenstore()), roomy)
 			front.front()
 			back.back(guest.ID()).up(1)
 			front.up(1)

@@ -42,7 +42,7 @@ type node struct {
 func newNode(tb testing.TB, dom *sim.Domain, cfg vsock.Config) *node {
 	p := dom.NewProcess()
 	store := p.Xenstore()
-	d := &link.Domain{ID: dom.ID(), Grants: p.Grants(), Events: p.Events(), Store: store}
+	d := link.NewDomain(dom.ID(), p.Grants(), p.Events(), store)
 	n := newNodeOn(tb, d, cfg)
 	n.proc = p
 	tb.Cleanup(func() {
@@ -54,7 +54,7 @@ func newNode(tb testing.TB, dom *sim.Domain, cfg vsock.Config) *node {
 
 // newNodeOn is newNode on any platform; the caller closes it.
 func newNodeOn(tb testing.TB, d *link.Domain, cfg vsock.Config) *node {
-	cfg.Self = d.ID
+	cfg.Self = d.ID()
 	n := &node{tb: tb, domain: d, stack: vsock.NewStack(cfg), links: make(chan *link.Link, 100)}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	return n

@@ -92,8 +92,8 @@ func (tn *town) all() [][2]*link.Link {
 
 // join makes a link between two nodes and has both Stacks serve it.
 func (tn *town) join(ctx context.Context, a, b *node) (ends [2]*link.Link, err error) {
-	oa, err1 := link.NewOffer(a.domain, b.domain.ID, link.Options{})
-	ob, err2 := link.NewOffer(b.domain, a.domain.ID, link.Options{})
+	oa, err1 := link.NewOffer(a.domain, b.domain.ID(), link.Options{})
+	ob, err2 := link.NewOffer(b.domain, a.domain.ID(), link.Options{})
 	if err := errors.Join(err1, err2); err != nil {
 		return ends, err
 	}

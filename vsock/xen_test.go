@@ -33,7 +33,7 @@ func TestXenConn(t *testing.T) {
 func TestConnBetweenTwoHalvesInOneDomain(t *testing.T) {
 	h := sim.NewTest(t)
 	p := h.Domain(0).NewProcess()
-	d := &link.Domain{Grants: p.Grants(), Events: p.Events(), Store: p.Xenstore()}
+	d := link.NewDomain(0, p.Grants(), p.Events(), p.Xenstore())
 	t.Cleanup(func() { d.Store.Close() })
 	testSelf(t, d)
 }
@@ -60,13 +60,13 @@ func openXen(t *testing.T) *link.Domain {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { events.Close() })
-	return &link.Domain{ID: self, Grants: grants, Events: events, Store: store}
+	return link.NewDomain(self, grants, events, store)
 }
 
 // testSelf attaches a domain to itself and tests connections between the two
 // halves.
 func testSelf(t *testing.T, d *link.Domain) {
-	self := toolstack.Domain{ID: d.ID}
+	self := toolstack.Domain{ID: d.ID()}
 	if err := toolstack.Attach(t.Context(), d.Store, self, self, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func testSelf(t *testing.T, d *link.Domain) {
 	back, front := newNodeOn(t, d, backendOf(roomy)), newNodeOn(t, d, roomy)
 	defer front.stop()
 	defer back.stop()
-	back.back(d.ID)
+	back.back(d.ID())
 	front.front().up(1)
 	back.up(1)
 	atBack, atFront := back.listen(7), front.listen(8)
@@ -89,7 +89,7 @@ func testSelf(t *testing.T, d *link.Domain) {
 		nettest.TestConn(t, pipes(front, vsock.CIDBackend, atBack))
 	})
 	t.Run("dialed by the backend", func(t *testing.T) {
-		nettest.TestConn(t, pipes(back, uint32(d.ID), atFront))
+		nettest.TestConn(t, pipes(back, uint32(d.ID()), atFront))
 	})
 	t.Run("1 MiB both ways", func(t *testing.T) {
 		a := front.dial(vsock.CIDBackend, 7)

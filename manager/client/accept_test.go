@@ -27,7 +27,7 @@ type other struct {
 func newOther(t *testing.T, h *sim.Host) *other {
 	o := &other{t: t, dom: h.Create(sim.DomainConfig{Name: "other"})}
 	o.proc = o.dom.NewProcess()
-	o.link = &link.Domain{ID: o.dom.ID(), Grants: o.proc.Grants(), Events: o.proc.Events()}
+	o.link = link.NewDomain(o.dom.ID(), o.proc.Grants(), o.proc.Events(), nil)
 	o.opt.Ledger = link.NewLedger()
 	t.Cleanup(o.release)
 	return o

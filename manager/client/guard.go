@@ -49,7 +49,7 @@ func (c *Client) source(r vsock.Request) xen.DomID {
 	if r.Incoming {
 		return r.Peer
 	}
-	return c.cfg.Domain.ID
+	return c.cfg.Domain.ID()
 }
 
 // allowed finds the range that allows a connection, nil if none is needed, or why

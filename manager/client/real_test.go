@@ -37,7 +37,7 @@ func (h *house) startManager() {
 	proc := h.host.Domain(0).NewProcess()
 	store := proc.Xenstore()
 	m := manager.New(manager.Config{
-		Domain: &link.Domain{Grants: proc.Grants(), Events: proc.Events(), Store: store},
+		Domain: link.NewDomain(0, proc.Grants(), proc.Events(), store),
 		Self:   policy.Domain{Name: "Domain-0"},
 	})
 	stack := vsock.NewStack(vsock.Config{Backend: true, Guard: m})
@@ -76,7 +76,7 @@ func (h *house) frontend(name string) *node {
 	}
 	n := newNode(h.t, dom)
 	store := n.proc.Xenstore()
-	d := &link.Domain{ID: dom.ID(), Grants: n.proc.Grants(), Events: n.proc.Events(), Store: store}
+	d := link.NewDomain(dom.ID(), n.proc.Grants(), n.proc.Events(), store)
 	ctx, cancel := context.WithCancel(context.Background())
 	var half sync.WaitGroup
 	half.Go(func() {

@@ -43,7 +43,7 @@ func newNode(t *testing.T, dom *sim.Domain) *node { return newNodeWith(t, dom, c
 
 func newNodeWith(t *testing.T, dom *sim.Domain, cfg client.Config) *node {
 	n := &node{t: t, dom: dom, proc: dom.NewProcess()}
-	cfg.Domain = &link.Domain{ID: dom.ID(), Grants: n.proc.Grants(), Events: n.proc.Events()}
+	cfg.Domain = link.NewDomain(dom.ID(), n.proc.Grants(), n.proc.Events(), nil)
 	n.client = client.New(cfg)
 	n.stack = vsock.NewStack(vsock.Config{Self: dom.ID(), Guard: n.client, Broker: n.client})
 	t.Cleanup(n.stop)

@@ -48,7 +48,7 @@ func (c *Client) enforce(gone []revoked) {
 // otherwise nothing: connections there go over the front link, and the backend
 // decides about them.
 func (c *Client) told(t *talk, m port1.Peer) error {
-	if m.Domain == c.cfg.Domain.ID {
+	if m.Domain == c.cfg.Domain.ID() {
 		return &lieError{port1.TypePeer, "of this domain itself"}
 	}
 	if m.Domain == t.front.Peer() || len(m.In)+len(m.Out) == 0 {
