@@ -15,13 +15,15 @@ import (
 // imports is the house: which of our packages each package may import. Imports
 // go down only. Tests may import what they like.
 var imports = map[string][]string{
-	".":                     {"bridge", "cli", "daemon", "evtchn", "grant", "init", "link", "services", "toolstack", "xenstore"},
-	"cli":                   {"bridge", "daemon", "image", "link", "manager", "manager/policy", "manager/policy/source", "services", "services/discovery", "services/varlink", "sim", "toolstack", "xen", "xen/naming", "xenstore"},
-	"init":                  {"kmod"},
-	"image":                 {"kmod"},
+	".":                     {"launch"},
+	"launch":                {"bridge", "cli", "config", "daemon", "evtchn", "grant", "init", "link", "services", "services/logs", "services/payload", "toolstack", "xen", "xenstore"},
+	"cli":                   {"bridge", "config", "daemon", "image", "link", "manager", "manager/policy", "manager/policy/source", "services", "services/discovery", "services/health", "services/logs", "services/varlink", "sim", "toolstack", "xen", "xen/naming", "xenstore"},
+	"config":                {"services"},
+	"init":                  {"config", "kmod"},
+	"image":                 {"config", "kmod"},
 	"kmod":                  {},
 	"image/rig":             {"image", "image/rig/wire", "xen"},
-	"daemon":                {"bridge", "grant", "link", "manager", "manager/client", "manager/policy", "manager/policy/source", "manager/port1", "services", "services/discovery", "services/echo", "services/varlink", "toolstack", "vsock", "xen"},
+	"daemon":                {"bridge", "config", "evtchn", "grant", "link", "manager", "manager/client", "manager/policy", "manager/policy/source", "manager/port1", "services", "services/discovery", "services/control", "services/echo", "services/health", "services/logs", "services/metrics", "services/payload", "services/varlink", "toolstack", "vsock", "xen", "xenstore"},
 	"manager":               {"link", "manager/policy", "manager/port1", "mux", "vsock", "xen", "xen/naming", "xenbus", "xenstore"},
 	"manager/client":        {"link", "manager/policy", "manager/port1", "mux", "vsock", "xen"},
 	"manager/policy":        {"services", "xen", "xen/naming"},
@@ -34,6 +36,11 @@ var imports = map[string][]string{
 	"services/varlink":      {},
 	"services/discovery":    {"services", "services/journal", "services/varlink"},
 	"services/echo":         {"services"},
+	"services/health":       {"services", "services/journal", "services/varlink"},
+	"services/control":      {"services", "services/varlink"},
+	"services/metrics":      {"services"},
+	"services/logs":         {"services", "services/journal", "services/varlink"},
+	"services/payload":      {"services"},
 	"vsock":                 {"link", "mux", "xen"},
 	"link":                  {"evtchn", "grant", "ring", "xen", "xenbus", "xenstore"},
 	"mux":                   {},
@@ -53,6 +60,9 @@ var imports = map[string][]string{
 	"image/rig/agent":       {"image/rig/wire"},
 	"image/rig/demo":        {"image", "image/rig"},
 	"image/rig/wire":        {},
+	"packaging/gen":         {"cli"},
+	"examples/kv":           {},
+	"examples/custom":       {"launch", "services"},
 }
 
 // source is one file of the tree that is not a test.
