@@ -1,4 +1,4 @@
-package main
+package launch
 
 import (
 	"context"
@@ -21,7 +21,7 @@ import (
 )
 
 // serviceDomain is the whole life of PID 1. It does not return.
-func serviceDomain(start time.Time) {
+func serviceDomain(o Options, start time.Time) {
 	console := pid1.NewConsole(os.Stderr)
 	level := new(slog.LevelVar)
 	log := pid1.NewLog(console, level, start)
@@ -33,7 +33,7 @@ func serviceDomain(start time.Time) {
 	ctx := context.Background()
 	in.Go(ctx, reaper.Run)
 	go pid1.Signals(ctx, func(how pid1.How) { in.Shutdown(ctx, how) })
-	d := &domain{init: in, log: log, ready: make(chan struct{})}
+	d := &domain{options: o, init: in, log: log, ready: make(chan struct{})}
 	err := in.Boot(ctx, []pid1.Step{
 		pid1.MountStep(kernel, pid1.Mounts()),
 		pid1.ConsoleStep(kernel),
@@ -64,9 +64,10 @@ func builtin() []pid1.Builtin {
 
 // domain is a service domain between the steps of its boot table.
 type domain struct {
-	init   *pid1.Init
-	log    *slog.Logger
-	config pid1.Config
+	options Options
+	init    *pid1.Init
+	log     *slog.Logger
+	config  pid1.Config
 
 	store   *xenstore.Client
 	name    string // for its own answers
@@ -124,7 +125,7 @@ func (d *domain) start(context.Context) (err error) {
 		}
 	}
 	cfg := daemon.Config{
-		Domain: d.devices, Name: d.name, Version: version, Services: d.offers(), Control: d.control,
+		Domain: d.devices, Name: d.name, Version: d.options.Version, Services: d.offers(), Control: d.control,
 		Rules: rules, Ready: func() { close(d.ready) }, Log: d.log,
 		Shutdown: func(reboot bool) {
 			how := pid1.PowerOff
