@@ -28,6 +28,9 @@ type Step struct {
 	Stop func(context.Context) error
 	// Timeout bounds Run. 0: DefaultTimeout.
 	Timeout time.Duration
+	// StopTimeout bounds Stop, within what all stops together may take (15 s).
+	// 0: 3 s.
+	StopTimeout time.Duration
 	// Optional steps may fail: the failure is said and the boot goes on.
 	Optional bool
 }
@@ -41,10 +44,27 @@ type Options struct {
 	Log *slog.Logger
 	// Start is when the process's first instruction ran.
 	Start time.Time
-	// Reaper, if given, is asked at shutdown whether programs still run.
-	Reaper *Reaper
+	// Reaper waits for programs, a *Reaper on a real machine. Nil: nobody knows
+	// at shutdown whether programs still run, and there is no shell.
+	Reaper Programs
+	// Tell, if given, passes on to the toolstack what it should know. The calls
+	// are made one after the other, on a goroutine that nothing waits for but,
+	// for a second, a shutdown; so it may take its time.
+	Tell Tell
 	// Root is the directory that stands for /. Empty: /.
 	Root string
+}
+
+// Programs are the programs that PID 1 runs and inherits. A *Reaper is one.
+type Programs interface {
+	// Run waits for those that end, until ctx ends.
+	Run(ctx context.Context) error
+	// Drain returns when none is left, or with ctx's error.
+	Drain(ctx context.Context) error
+	// OnTerminal starts a program in a session of its own, whose controlling
+	// terminal and standard input, output and error is the one at path. The
+	// channel is closed when it has ended.
+	OnTerminal(path string, argv []string) (ended <-chan struct{}, err error)
 }
 
 // Init is PID 1 between its first instruction and its last. Its life:
@@ -60,6 +80,7 @@ type Options struct {
 type Init struct {
 	o     Options
 	fatal fatalPolicy
+	told  *queue // what Tell is called with
 
 	mu       sync.Mutex
 	up       []Step             // steps that ran and have a Stop, in order
@@ -76,7 +97,13 @@ func New(o Options) *Init {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Init{o: o}
+	in := &Init{}
+	in.told = &queue{tell: o.Tell, failed: in.logStack}
+	if o.Tell != nil {
+		o.Tell = in.told.add
+	}
+	in.o = o
+	return in
 }
 
 func (in *Init) path(p string) string { return filepath.Join("/", in.o.Root, p) }
@@ -92,6 +119,7 @@ func (in *Init) Boot(ctx context.Context, steps []Step) error {
 		return err
 	}
 	defer end()
+	in.report(TellState, "booting")
 	times := make([]string, 0, len(steps))
 	for _, step := range steps {
 		begun := time.Now()
@@ -110,6 +138,10 @@ func (in *Init) Boot(ctx context.Context, steps []Step) error {
 			return fmt.Errorf("boot: %s: %w", step.Name, err)
 		}
 	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("boot: %w", context.Cause(ctx))
+	}
+	in.report(TellState, "ready")
 	in.say("ready in %s (%s)", short(time.Since(in.o.Start)), strings.Join(times, ", "))
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"xvsock/config"
 	pid1 "xvsock/init"
 )
 
@@ -38,6 +39,21 @@ func newInitOn(t *testing.T, m *machine, change func(*pid1.Kernel)) *fixture {
 		Kernel: kernel, Console: f.console, Start: time.Now(), Root: root,
 		Log: slog.New(slog.NewTextHandler(f.log, nil)),
 	})
+	return f
+}
+
+// newInitAs returns one whose options are changed, which are told the root that
+// stands for /.
+func newInitAs(t *testing.T, change func(o *pid1.Options)) *fixture {
+	f := &fixture{machine: &machine{}, console: &console{}, log: &console{}}
+	root := t.TempDir()
+	write(t, root, map[string]string{"proc/mounts": ""})
+	o := pid1.Options{
+		Kernel: f.machine.kernel(), Console: f.console, Start: time.Now(), Root: root,
+		Log: slog.New(slog.NewTextHandler(f.log, nil)),
+	}
+	change(&o)
+	f.Init = pid1.New(o)
 	return f
 }
 
@@ -267,9 +283,9 @@ func TestFatalEndsTheDomainAsConfigured(t *testing.T) {
 	}{
 		{"before the settings are read it powers off", func(*fixture) {}, "power off",
 			"xvsock: fatal: broken; xvsock.panic=halt"},
-		{"halt powers off", func(f *fixture) { f.OnFatal(pid1.PowerOff) }, "power off",
+		{"halt powers off", func(f *fixture) { f.OnFatal(config.Halt) }, "power off",
 			"xvsock: fatal: broken; xvsock.panic=halt"},
-		{"reboot restarts", func(f *fixture) { f.OnFatal(pid1.Reboot) }, "restart",
+		{"reboot restarts", func(f *fixture) { f.OnFatal(config.Reboot) }, "restart",
 			"xvsock: fatal: broken; xvsock.panic=reboot"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -296,7 +312,7 @@ func TestFatalEndsTheDomainAsConfigured(t *testing.T) {
 func TestAPanicOnAGoroutineIsFatal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		in := newInit(t)
-		in.OnFatal(pid1.Reboot)
+		in.OnFatal(config.Reboot)
 		in.Go(t.Context(), func(context.Context) error { panic("boom") })
 		synctest.Wait()
 		time.Sleep(time.Minute)
@@ -335,6 +351,9 @@ func TestTheRealKernelIsNotTouchedByAnotherProcess(t *testing.T) {
 	k := pid1.Linux()
 	if err := k.Reboot(-1); err == nil || !strings.Contains(err.Error(), "only PID 1") {
 		t.Errorf("Reboot() = %v; want a refusal", err)
+	}
+	if err := k.SetClock(time.Now()); err == nil || !strings.Contains(err.Error(), "only PID 1") {
+		t.Errorf("SetClock() = %v; want a refusal", err)
 	}
 	if err := k.SignalAll(0); err == nil || !strings.Contains(err.Error(), "only PID 1") {
 		t.Errorf("SignalAll() = %v; want a refusal", err)

@@ -6,30 +6,55 @@ import (
 	"runtime/debug"
 	"sync/atomic"
 	"time"
+
+	"xvsock/config"
 )
 
 // fatalPause lies between the fatal line and the end, so that a domain that
 // dies at every boot does not spin its host and its console can be read.
 const fatalPause = 2 * time.Second
 
-// fatalPolicy is xvsock.panic, known only once the settings are read. Until
-// then a domain that cannot boot powers off: it would fail the same way again.
-type fatalPolicy struct{ how atomic.Int64 }
+// fatalPolicy is what Fatal does, and whether it does it already:
+//
+//	armed ──first Fatal──▶ ending ──pause, or the shell's end──▶ Shutdown
+//
+// In ending another failure is said and waits: the first one ends the domain,
+// and a person at its shell is not cut off by what fails meanwhile.
+type fatalPolicy struct {
+	what   atomic.Int64 // config.Fatal
+	ending atomic.Bool
+}
 
-// OnFatal says what Fatal does from now on. The default is PowerOff.
-func (in *Init) OnFatal(how How) { in.fatal.how.Store(int64(how)) }
+// OnFatal says what Fatal does from now on: the setting panic, known only once
+// the settings are read. Until then it is config.Halt: a domain that cannot
+// boot would fail the same way again.
+func (in *Init) OnFatal(what config.Fatal) { in.fatal.what.Store(int64(what)) }
 
-// Fatal ends the domain because of err: one line on the console, then Shutdown
-// as OnFatal said. It never returns on a real machine, because PID 1 that
-// returns is a kernel panic; where reboot(2) is refused it blocks until ctx
-// ends. During a shutdown it only says its line and blocks, as that shutdown
-// ends the domain anyway.
+// Fatal ends the domain because of err: one line on the console, then what
+// OnFatal said, a power-off, a reboot, or a shell and a power-off when that
+// ends. It never returns on a real machine, because PID 1 that returns is a
+// kernel panic; where reboot(2) is refused it blocks until ctx ends. During a
+// shutdown, or after an earlier Fatal, it only says its line and blocks, as the
+// domain is ending anyway.
 func (in *Init) Fatal(ctx context.Context, err error) {
-	how := How(in.fatal.how.Load())
-	in.say("fatal: %v; xvsock.panic=%s", err, how)
+	what := config.Fatal(in.fatal.what.Load())
+	in.say("fatal: %v; xvsock.panic=%s", err, what)
 	in.logStack(err)
+	in.report(TellFailure, err.Error())
+	in.report(TellState, "failed")
+	if in.isStopping() || !in.fatal.ending.CompareAndSwap(false, true) {
+		<-ctx.Done()
+		return
+	}
 	pause := time.NewTimer(fatalPause)
 	defer pause.Stop()
+	how := PowerOff
+	switch what {
+	case config.Reboot:
+		how = Reboot
+	case config.Shell:
+		in.shell()
+	}
 	select {
 	case <-pause.C:
 	case <-ctx.Done():
@@ -50,12 +75,11 @@ func (in *Init) Guard() {
 	}
 }
 
-// Go runs f on a goroutine of its own under Guard. An error other than the end
-// of ctx is fatal.
+// Go runs f on a goroutine of its own. An error other than the end of ctx is
+// fatal, and so is a panic.
 func (in *Init) Go(ctx context.Context, f func(context.Context) error) {
 	go func() {
-		defer in.Guard()
-		if err := f(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		if err := caught(ctx, f); err != nil && !errors.Is(err, context.Canceled) {
 			in.Fatal(ctx, err)
 		}
 	}()

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,6 +32,10 @@ type Kernel struct {
 	LoadModule func(path, params string) error
 	// SetHostname is sethostname(2).
 	SetHostname func(name string) error
+	// SetClock sets CLOCK_REALTIME.
+	SetClock func(time.Time) error
+	// LoopbackUp brings the loopback interface up, with its own addresses.
+	LoopbackUp func() error
 	// SignalAll sends a signal to every process but this one.
 	SignalAll func(sig unix.Signal) error
 	// Sync is sync(2).
@@ -55,6 +60,8 @@ func Linux() Kernel {
 		Release:     release,
 		LoadModule:  loadModule,
 		SetHostname: func(name string) error { return unix.Sethostname([]byte(name)) },
+		SetClock:    setClock,
+		LoopbackUp:  loopbackUp,
 		SignalAll:   signalAll,
 		Sync:        unix.Sync,
 		Reboot:      reboot,
@@ -116,6 +123,17 @@ func loadModule(path, params string) error {
 		flags = unix.MODULE_INIT_COMPRESSED_FILE
 	}
 	return unix.FinitModule(int(f.Fd()), params, flags)
+}
+
+func setClock(t time.Time) error {
+	if os.Getpid() != 1 {
+		return fmt.Errorf("set the clock: %w", errNotPID1)
+	}
+	now, err := unix.TimeToTimespec(t)
+	if err != nil {
+		return err
+	}
+	return unix.ClockSettime(unix.CLOCK_REALTIME, &now)
 }
 
 func signalAll(sig unix.Signal) error {

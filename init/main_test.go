@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
@@ -51,6 +52,8 @@ func (m *machine) kernel() pid1.Kernel {
 			return nil
 		},
 		SetHostname: func(name string) error { m.note("hostname", name); return nil },
+		SetClock:    func(t time.Time) error { m.note("set clock", t.UTC().Format(time.RFC3339Nano)); return nil },
+		LoopbackUp:  func() error { m.note("loopback up"); return nil },
 		SignalAll:   func(sig unix.Signal) error { m.note("signal all", unix.SignalName(sig)); return nil },
 		Sync:        func() { m.note("sync") },
 		Reboot: func(cmd int) error {

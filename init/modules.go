@@ -153,8 +153,11 @@ func (m Modules) insert(mod Module, dir string, files []string) error {
 		}
 		err := m.Kernel.LoadModule(filepath.Join(dir, file), params)
 		if err != nil && !errors.Is(err, unix.EEXIST) {
-			return &Fault{"module " + kmod.NameOf(file), err, loadFix(err)}
+			return &Fault{needed(file, i == len(files)-1, mod), err, loadFix(err)}
 		}
+	}
+	if mod.Device == "" {
+		return nil // the kernel's word has to do
 	}
 	there, err := m.present(mod, dir)
 	if err != nil {
@@ -165,6 +168,16 @@ func (m Modules) insert(mod Module, dir string, files []string) error {
 			"see the kernel's messages above"}
 	}
 	return nil
+}
+
+// needed names the module in file, and whose sake it was loaded for if that is
+// another one.
+func needed(file string, own bool, mod Module) string {
+	name := "module " + kmod.NameOf(file)
+	if !own {
+		name += ", which " + mod.Name + " needs"
+	}
+	return name
 }
 
 // loadFix says what a refusal of finit_module(2) means in a service domain.
@@ -233,7 +246,11 @@ func (m Modules) missing(mods []Module, release string, noDeps error) error {
 	if noDeps != nil {
 		why = fmt.Errorf("%w (%s)", why, m.reason(release, noDeps))
 	}
-	return &Fault{thing, why, "put them there with: xvsock image build --modules lib/modules/" + release}
+	fix := "put them there with: xvsock image build --modules lib/modules/" + release
+	if len(devices) == 0 {
+		fix += " --module " + strings.Join(names, ",")
+	}
+	return &Fault{thing, why, fix}
 }
 
 // reason says why there was no usable modules.dep. An image built for another

@@ -15,20 +15,22 @@ type Mount struct {
 	Flags   uintptr // MS_ values
 	Options string  // what mount(2) calls data
 	Needs   string  // the kernel option without which it cannot be mounted
+	// Optional says that a kernel without that option is no fault.
+	Optional bool
 }
 
 // Mounts returns the file systems of a service domain, in order. It is all that
-// the binary needs, and enough for most payloads; the initramfs may be empty
-// but for the binary. The two tmpfs are bounded, since their pages and the
-// daemon's come out of the same few megabytes.
+// the binary needs; the initramfs may be empty but for the binary. The tmpfs are
+// bounded, since their pages and the daemon's come out of the same few
+// megabytes.
 func Mounts() []Mount {
 	const bare = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	return []Mount{
-		{"proc", "/proc", bare, "", "CONFIG_PROC_FS"},
-		{"sysfs", "/sys", bare, "", "CONFIG_SYSFS"},
-		{"devtmpfs", "/dev", unix.MS_NOSUID | unix.MS_NOEXEC, "mode=0755", "CONFIG_DEVTMPFS"},
-		{"tmpfs", "/run", unix.MS_NOSUID | unix.MS_NODEV, "mode=0755,size=25%", "CONFIG_TMPFS"},
-		{"tmpfs", "/tmp", unix.MS_NOSUID | unix.MS_NODEV, "mode=1777,size=25%", "CONFIG_TMPFS"},
+		{Type: "proc", Target: "/proc", Flags: bare, Needs: "CONFIG_PROC_FS"},
+		{Type: "sysfs", Target: "/sys", Flags: bare, Needs: "CONFIG_SYSFS"},
+		{Type: "devtmpfs", Target: "/dev", Flags: unix.MS_NOSUID | unix.MS_NOEXEC, Options: "mode=0755", Needs: "CONFIG_DEVTMPFS"},
+		{Type: "tmpfs", Target: "/run", Flags: unix.MS_NOSUID | unix.MS_NODEV, Options: "mode=0755,size=25%", Needs: "CONFIG_TMPFS"},
+		{Type: "tmpfs", Target: "/tmp", Flags: unix.MS_NOSUID | unix.MS_NODEV, Options: "mode=1777,size=25%", Needs: "CONFIG_TMPFS"},
 	}
 }
 
@@ -48,6 +50,8 @@ func (m Mount) Create(k Kernel) error {
 	switch {
 	case err == nil, errors.Is(err, unix.EBUSY):
 		return nil
+	case errors.Is(err, unix.ENODEV) && m.Optional:
+		return nil
 	case errors.Is(err, unix.ENODEV):
 		return &Fault{m.String(), err, "use a kernel built with " + m.Needs}
 	default:
@@ -58,15 +62,17 @@ func (m Mount) Create(k Kernel) error {
 // MountStep returns the step "mounts". Every mount is tried, and the error names
 // each that failed.
 func MountStep(k Kernel, table []Mount) Step {
-	return Step{Name: "mounts", Run: func(context.Context) error {
-		var failed []error
-		for _, m := range table {
-			if err := m.Create(k); err != nil {
-				failed = append(failed, err)
-			}
+	return Step{Name: "mounts", Run: func(context.Context) error { return mountAll(k, table) }}
+}
+
+func mountAll(k Kernel, table []Mount) error {
+	var failed []error
+	for _, m := range table {
+		if err := m.Create(k); err != nil {
+			failed = append(failed, err)
 		}
-		return joined(failed)
-	}}
+	}
+	return joined(failed)
 }
 
 // joined is errors.Join on one line.

@@ -177,6 +177,12 @@ func mountForReal(t *testing.T) {
 	if got := text(table[1].Create(k)); !strings.HasSuffix(got, "; use a kernel built with CONFIG_X") {
 		t.Errorf("Create() = %q; want the fix", got)
 	}
+	for _, m := range pid1.Surroundings() {
+		m.Target = dir + m.Target
+		if err := m.Create(k); err != nil || !k.Mounted(m.Target) {
+			t.Errorf("Create() = %v; want %s", err, m)
+		}
+	}
 	if err := k.Unmount(dir + "/run"); err != nil || k.Mounted(dir+"/run") {
 		t.Errorf("Unmount() = %v, still mounted %v", err, k.Mounted(dir+"/run"))
 	}

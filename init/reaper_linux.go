@@ -29,11 +29,19 @@ type Reaper struct {
 	mu    sync.Mutex
 	own   map[int]*Process // by pid; only those not waited for yet
 	round chan struct{}    // closed after the next child was waited for
+
+	// wait is waitChild, but in a test.
+	wait func(*unix.WaitStatus) (pid int, err error)
 }
 
 // NewReaper returns a Reaper. It does nothing before Run.
 func NewReaper() *Reaper {
-	return &Reaper{own: map[int]*Process{}, round: make(chan struct{})}
+	return &Reaper{own: map[int]*Process{}, round: make(chan struct{}), wait: waitChild}
+}
+
+// waitChild waits for any child that has ended. It returns 0 if none has.
+func waitChild(status *unix.WaitStatus) (pid int, err error) {
+	return unix.Wait4(-1, status, unix.WNOHANG, nil)
 }
 
 // Run waits for children until ctx ends. It sleeps until the kernel tells of one
@@ -45,7 +53,7 @@ func (r *Reaper) Run(ctx context.Context) error {
 	defer signal.Stop(died)
 	for {
 		// First, too: children may have died before anybody listened.
-		if err := r.reap(); err != nil && !errors.Is(err, unix.ECHILD) {
+		if err := r.reap(ctx); err != nil && !errors.Is(err, unix.ECHILD) {
 			return err
 		}
 		select {
@@ -57,14 +65,16 @@ func (r *Reaper) Run(ctx context.Context) error {
 }
 
 // reap waits for every child that has ended. It returns ECHILD if no child,
-// living or dead, is left.
-func (r *Reaper) reap() error {
-	for {
+// living or dead, is left, and ctx's error if they end faster than they are
+// buried for as long as ctx lasts.
+func (r *Reaper) reap(ctx context.Context) error {
+	for ctx.Err() == nil {
 		more, err := r.reapOne()
 		if err != nil || !more {
 			return err
 		}
 	}
+	return context.Cause(ctx)
 }
 
 // reapOne holds the lock for one child only, so that a storm of orphans does
@@ -73,7 +83,7 @@ func (r *Reaper) reapOne() (more bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var status unix.WaitStatus
-	pid, err := unix.Wait4(-1, &status, unix.WNOHANG, nil)
+	pid, err := r.wait(&status)
 	switch {
 	case errors.Is(err, unix.EINTR):
 		return true, nil
@@ -97,7 +107,7 @@ func (r *Reaper) Drain(ctx context.Context) error {
 		r.mu.Lock()
 		round := r.round
 		r.mu.Unlock()
-		if err := r.reap(); errors.Is(err, unix.ECHILD) {
+		if err := r.reap(ctx); errors.Is(err, unix.ECHILD) {
 			return nil
 		} else if err != nil {
 			return err

@@ -123,42 +123,6 @@ func TestReaperReportsAProgramThatCannotStart(t *testing.T) {
 	}
 }
 
-// Orphans die in hundreds while programs of our own start and end, many of them
-// before Start has returned.
-func TestReaperSurvivesAStormOfOrphans(t *testing.T) {
-	r := reaper(t)
-	const makers, orphans, own = 4, 250, 60
-	var storm []*pid1.Process
-	for range makers {
-		p, err := r.Start(exec.Command("/bin/sh", "-c",
-			"i=0; while [ $i -lt "+strconv.Itoa(orphans)+" ]; do (exit 3 & exit 0); i=$((i+1)); done"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		storm = append(storm, p)
-	}
-	for i := range own {
-		p, err := r.Start(exec.Command("/bin/sh", "-c", "exit "+strconv.Itoa(i+1)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := p.Wait(within(t)); text(err) != "exit status "+strconv.Itoa(i+1) {
-			t.Fatalf("program %d: Wait() = %v; want its own status", i, err)
-		}
-	}
-	for _, p := range storm {
-		if err := p.Wait(within(t)); err != nil {
-			t.Error(err)
-		}
-	}
-	if err := r.Drain(within(t)); err != nil {
-		t.Fatalf("Drain() = %v; want every orphan buried", err)
-	}
-	if left := children(t); left != "" {
-		t.Errorf("children left: %s", left)
-	}
-}
-
 // children lists the children of this process from /proc, without waiting for
 // any.
 func children(t *testing.T) string {

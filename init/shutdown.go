@@ -1,6 +1,7 @@
 package pid1
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -19,7 +20,7 @@ const (
 	Reboot
 )
 
-// String returns the word for h that xvsock.panic takes.
+// String returns the word for h that the setting panic takes too.
 func (h How) String() string {
 	if h == Reboot {
 		return "reboot"
@@ -40,17 +41,23 @@ func (h How) command() int {
 // How long the parts of a shutdown may take. Together they stay under half a
 // minute, so that a toolstack need not guess whether a domain still stops.
 const (
-	stopTimeout    = 3 * time.Second  // one step's Stop
+	stopTimeout    = 3 * time.Second  // one step's Stop, unless it says otherwise
 	stopsTimeout   = 15 * time.Second // all of them
 	termTimeout    = 2 * time.Second  // programs, after SIGTERM
 	killTimeout    = 1 * time.Second  // programs, after SIGKILL
 	disksTimeout   = 5 * time.Second  // sync and unmount
 	consoleTimeout = 1 * time.Second  // the last lines
+	toldTimeout    = 1 * time.Second  // what the toolstack is told
 )
 
 // Shutdown takes the domain down: it interrupts a boot in progress, runs the
 // stops in reverse, ends every process, writes the disks out and calls
-// reboot(2). Each part has a deadline and none stops the next.
+// reboot(2). Each part has a deadline and none stops the next. A service that
+// runs programs ends them in its step's Stop, before the links that they speak
+// over go; the rest, such as what they left behind, is ended after the stops.
+//
+// The first call decides how, and nothing makes it shorter: a second returns at
+// once.
 //
 // On a real machine it does not return but with an error: ErrStopping when a
 // shutdown is under way already, or the kernel's refusal, after which there is
@@ -60,6 +67,8 @@ func (in *Init) Shutdown(ctx context.Context, how How) error {
 		return ErrStopping
 	}
 	in.say("stopping (%s)", how)
+	in.report(TellState, fmt.Sprintf("stopping (%s)", how))
+	in.awaitTold(ctx)
 	in.stopSteps(ctx)
 	in.endProcesses(ctx)
 	in.leaveDisks(ctx)
@@ -89,6 +98,21 @@ func (in *Init) begunStopping() bool {
 	return first
 }
 
+func (in *Init) isStopping() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.stopping
+}
+
+// awaitTold waits for what was told, before a stop closes the connection that it
+// goes over.
+func (in *Init) awaitTold(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, toldTimeout)
+	defer cancel()
+	// A toolstack that does not listen is no reason to stay.
+	_ = in.Told(ctx)
+}
+
 func (in *Init) stopSteps(ctx context.Context) {
 	in.mu.Lock()
 	steps := in.up
@@ -98,7 +122,7 @@ func (in *Init) stopSteps(ctx context.Context) {
 		fmt.Errorf("all stops together took more than %v", stopsTimeout))
 	defer cancel()
 	for _, step := range slices.Backward(steps) {
-		if err := bounded(ctx, stopTimeout, step.Stop); err != nil {
+		if err := bounded(ctx, cmp.Or(step.StopTimeout, stopTimeout), step.Stop); err != nil {
 			in.say("stop: %s: %v", step.Name, err)
 			in.logStack(err)
 		}
@@ -125,15 +149,15 @@ func (in *Init) endProcesses(ctx context.Context) {
 }
 
 // alone waits until no program is left, for at most d. Without a reaper nobody
-// knows, and the programs get the whole time.
+// knows, and the programs get the whole time. One that is being started from a
+// disk that does not answer keeps the reaper for as long, so Drain too may not
+// come back.
 func (in *Init) alone(ctx context.Context, d time.Duration) bool {
-	ctx, cancel := context.WithTimeout(ctx, d)
-	defer cancel()
-	if in.o.Reaper == nil {
-		<-ctx.Done()
-		return false
+	wait := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+	if in.o.Reaper != nil {
+		wait = in.o.Reaper.Drain
 	}
-	return in.o.Reaper.Drain(ctx) == nil
+	return bounded(ctx, d, wait) == nil
 }
 
 func (in *Init) leaveDisks(ctx context.Context) {

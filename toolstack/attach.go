@@ -27,7 +27,21 @@ var ErrTag = errors.New("bad tag: use 1 to 32 of A-Z a-z 0-9 . _ - (at most 16 t
 // The error wraps ErrNoDomain if one of the domains is gone, also when its id is
 // another domain's by now: no nodes are made for a domain that does not run.
 func Attach(ctx context.Context, store *xenstore.Client, front, back Domain, tags []string) error {
-	return attachTogether(ctx, store, back, []frontend{{Domain: front, tags: tags}})
+	return AttachWith(ctx, store, front, back, AttachOptions{Tags: tags})
+}
+
+// AttachOptions are what an attach says of the domain.
+type AttachOptions struct {
+	Tags []string
+	// Config is what the domain is told, as SetConfig writes it. Nil: what it is
+	// told already stays.
+	Config map[string][]string
+}
+
+// AttachWith is Attach with all that an attach can say. The error may wrap
+// ErrConfig too.
+func AttachWith(ctx context.Context, store *xenstore.Client, front, back Domain, o AttachOptions) error {
+	return attachTogether(ctx, store, back, []frontend{{Domain: front, tags: o.Tags, config: o.Config}})
 }
 
 // frontend is a domain to attach.
@@ -37,6 +51,8 @@ type frontend struct {
 	// keep says that tags are only for want of those that the domain has from
 	// an attach before.
 	keep bool
+	// config is what the domain is told; nil: nothing new.
+	config map[string][]string
 }
 
 // batch is how many domains attachAll attaches in one step. What the search for
@@ -118,7 +134,13 @@ func attachOne(ctx context.Context, tx *xenstore.Tx, holders []xen.DomID, front 
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	if err := CheckConfig(front.config); err != nil {
+		return err
+	}
 	w := writer{ctx: ctx, tx: tx}
+	if front.config != nil {
+		w.config(front.ID, front.config)
+	}
 	// Both halves as they are now belong together, and keep their states.
 	// Anything else is of a former attachment: what the sides would read
 	// there was meant for others.

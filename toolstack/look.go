@@ -24,6 +24,7 @@ func (w *watcher) look(ctx context.Context) error {
 	}
 	w.listed = true
 	w.forget(all)
+	w.configure(ctx, all)
 	back, ok := w.findBackend(all)
 	if !ok {
 		clear(w.trouble) // it was with another backend
@@ -92,9 +93,11 @@ func (w *watcher) attach(ctx context.Context, back Domain, fronts []frontend) {
 
 // forget drops the notes about domains that are gone.
 func (w *watcher) forget(all []Domain) {
-	maps.DeleteFunc(w.trouble, func(id xen.DomID, t *trouble) bool {
+	gone := func(id xen.DomID, t *trouble) bool {
 		return !slices.ContainsFunc(all, func(d Domain) bool { return d.ID == id && d.UUID == t.uuid })
-	})
+	}
+	maps.DeleteFunc(w.trouble, gone)
+	maps.DeleteFunc(w.untold, gone)
 }
 
 // failed notes that d could not be attached. That it is gone, or the backend is,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 
@@ -19,9 +20,15 @@ const (
 	maxEntries = 4096    // domains in it
 )
 
-// Table is the toolstack's table of domains and their tags. A nil Table is
-// empty. It is not changed after it was read.
-type Table struct{ entries []Tagged }
+// Table is the toolstack's table of domains: their tags, and what they are told.
+// A nil Table is empty. It is not changed after it was read.
+type Table struct{ entries []row }
+
+// row is one domain of a Table.
+type row struct {
+	Tagged
+	config map[string][]string // nil: it is told nothing
+}
 
 // Tagged is a domain and its tags.
 type Tagged struct {
@@ -45,6 +52,12 @@ func ReadDefaultTable() (*Table, error) {
 //	uuid = "11111111-2222-4333-8444-aaaaaaaaaaaa"
 //	id = 3                                        # only for Domains
 //	tags = ["edge", "web"]
+//	[domain.config]                               # what it is told; see SetConfig
+//	log = "debug"
+//	service = ["echo", "kv:7000:exec:/bin/kv"]
+//
+// What a domain is told has the form of CheckConfig; whether the domain knows the
+// keys is not looked at.
 //
 // The error wraps fs.ErrNotExist if there is no such file. An error in the file
 // is a *TableError; nothing of such a file is taken.
@@ -64,20 +77,34 @@ func ReadTable(path string) (*Table, error) {
 // Tags returns the tags of d: those of the entry with d's uuid, or else of the
 // entry without a uuid that has d's name. The id of an entry does not count, for
 // ids are used again.
-func (t *Table) Tags(d Domain) []string {
-	if t == nil {
-		return nil
+func (t *Table) Tags(d Domain) []string { return slices.Clone(t.find(d).Tags) }
+
+// Config returns what d is told by the entry that Tags takes: the values of each
+// key. It is nil if d is told nothing; an empty table config is something, and
+// clears what d was told before.
+func (t *Table) Config(d Domain) map[string][]string {
+	config := maps.Clone(t.find(d).config)
+	for key, values := range config {
+		config[key] = slices.Clone(values)
 	}
-	byUUID := func(e Tagged) bool { return e.UUID != "" && e.UUID == d.UUID }
-	byName := func(e Tagged) bool { return e.UUID == "" && e.Name == d.Name }
+	return config
+}
+
+// find returns the row of d, or an empty one.
+func (t *Table) find(d Domain) row {
+	if t == nil {
+		return row{}
+	}
+	byUUID := func(e row) bool { return e.UUID != "" && e.UUID == d.UUID }
+	byName := func(e row) bool { return e.UUID == "" && e.Name == d.Name }
 	i := slices.IndexFunc(t.entries, byUUID)
 	if i < 0 {
 		i = slices.IndexFunc(t.entries, byName)
 	}
 	if i < 0 {
-		return nil
+		return row{}
 	}
-	return slices.Clone(t.entries[i].Tags)
+	return t.entries[i]
 }
 
 // Domains returns the domains of the table as if they ran, in the order of the
@@ -88,9 +115,10 @@ func (t *Table) Domains() []Tagged {
 	if t == nil {
 		return nil
 	}
-	all := slices.Clone(t.entries)
-	taken := make(map[xen.DomID]bool, len(all))
-	for _, e := range all {
+	var all []Tagged
+	taken := make(map[xen.DomID]bool, len(t.entries))
+	for _, e := range t.entries {
+		all = append(all, e.Tagged)
 		taken[e.ID] = true
 	}
 	next := xen.DomIDFirstReserved - 1

@@ -94,11 +94,13 @@ type entry struct {
 	UUID *string  `toml:"uuid"`
 	ID   *uint16  `toml:"id"`
 	Tags []string `toml:"tags"`
+
+	Config map[string]any `toml:"config"`
 }
 
 // parse reads one section. Keys are checked here and not by the parser, which
 // would take any case.
-func (s section) parse() (Tagged, error) {
+func (s section) parse() (row, error) {
 	var v struct {
 		Domain []entry `toml:"domain"`
 	}
@@ -106,19 +108,24 @@ func (s section) parse() (Tagged, error) {
 	// A key that is none comes before what is wrong with its value.
 	for _, key := range meta.Keys() {
 		if err := s.checkKey(key, meta.Type(key...)); err != nil {
-			return Tagged{}, err
+			return row{}, err
 		}
 	}
 	if err != nil {
-		return Tagged{}, s.syntax(err)
+		return row{}, s.syntax(err)
 	}
 	if s.isHeader() && len(v.Domain) == 1 {
-		return s.check(v.Domain[0])
+		d, err := s.check(v.Domain[0])
+		if err != nil {
+			return row{}, err
+		}
+		config, err := s.config(v.Domain[0].Config)
+		return row{d, config}, err
 	}
 	if len(meta.Keys()) > 0 {
-		return Tagged{}, s.headless("domain")
+		return row{}, s.headless("domain")
 	}
-	return Tagged{}, nil
+	return row{}, nil
 }
 
 // headless is the error that key stands where [[domain]] should.
@@ -128,7 +135,10 @@ func (s section) headless(key string) error {
 
 // checkKey checks that a key may be there, with a value of that type.
 func (s section) checkKey(key toml.Key, kind string) error {
-	kinds := map[string]string{"name": "String", "uuid": "String", "id": "Integer", "tags": "Array"}
+	if len(key) > 2 && key[0] == "domain" && key[1] == "config" {
+		return s.checkConfigKey(key[2:], kind)
+	}
+	kinds := map[string]string{"name": "String", "uuid": "String", "id": "Integer", "tags": "Array", "config": "Hash"}
 	last := key[len(key)-1]
 	want, known := kinds[last]
 	header, isTable := key[0] == "domain" && len(key) == 1, kind == "Hash" || kind == "ArrayHash"
@@ -139,6 +149,8 @@ func (s section) checkKey(key toml.Key, kind string) error {
 		return s.headless(last)
 	case key[0] != "domain" || len(key) != 2 || !known:
 		return s.at(last, "unknown key %.64q", last)
+	case last == "config" && kind != want:
+		return s.at(last, "config is no table: write [domain.config]")
 	case kind != want:
 		return s.at(last, "%s is no %s", last, strings.ToLower(want))
 	}

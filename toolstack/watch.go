@@ -22,6 +22,12 @@ type WatchConfig struct {
 	// Tags returns the tags of a domain; see Distinct. A domain that is attached
 	// with others is attached again. It may be nil: then all tags are right.
 	Tags func(Domain) []string
+	// Config returns what a domain is told, as SetConfig writes it, or nil for a
+	// domain that is told nothing here; see Distinct. What it is told otherwise is
+	// replaced. A domain reads it once, when it boots, so it is written as soon as
+	// the domain is seen, whether or not it is to be attached and the backend is
+	// there. It may be nil.
+	Config func(Domain) map[string][]string
 	// Log gets a line for each attach and for what goes wrong. It may be nil.
 	Log *slog.Logger
 	// Ready is called once, when every domain that runs has been looked at. It
@@ -72,6 +78,7 @@ type watcher struct {
 
 	looks   int                    // since the last event
 	trouble map[xen.DomID]*trouble // domains that could not be attached
+	untold  map[xen.DomID]*trouble // domains that could not be configured
 	general trouble                // looking itself fails
 }
 
@@ -124,7 +131,7 @@ func newWatcher(store *xenstore.Client, cfg WatchConfig) (*watcher, error) {
 	if err := CheckPatterns(cfg.Match); err != nil {
 		return nil, err
 	}
-	w := &watcher{cfg: cfg, store: store, log: cfg.Log, backend: cfg.Backend, trouble: make(map[xen.DomID]*trouble)}
+	w := &watcher{cfg: cfg, store: store, log: cfg.Log, backend: cfg.Backend, trouble: make(map[xen.DomID]*trouble), untold: make(map[xen.DomID]*trouble)}
 	if w.log == nil {
 		w.log = slog.New(slog.DiscardHandler)
 	}
@@ -196,14 +203,18 @@ func (w *watcher) next() (at time.Time, ok bool) {
 	if d, again := lookAgain(w.looks); again {
 		at, ok = time.Now().Add(d), true
 	}
-	for _, t := range w.trouble {
-		if !ok || t.until.Before(at) {
+	earlier := func(t *trouble) {
+		if t.pause > 0 && (!ok || t.until.Before(at)) {
 			at, ok = t.until, true
 		}
 	}
-	if t := w.general; t.pause > 0 && (!ok || t.until.Before(at)) {
-		at, ok = t.until, true
+	for _, t := range w.trouble {
+		earlier(t)
 	}
+	for _, t := range w.untold {
+		earlier(t)
+	}
+	earlier(&w.general)
 	return at, ok
 }
 

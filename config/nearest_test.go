@@ -1,4 +1,4 @@
-package pid1
+package config
 
 import (
 	"strings"
@@ -8,7 +8,7 @@ import (
 func TestNearest(t *testing.T) {
 	words := []string{"xvsock.mode", "xvsock.name", "warn"}
 	for _, tt := range []struct{ name, want string }{
-		{"xvsock.mod", "xvsock.mode"}, {"xvsock.naem", "xvsock.name"}, {"wran", ""}, {"wan", "warn"},
+		{"xvsock.mod", "xvsock.mode"}, {"xvsock.naem", "xvsock.name"}, {"wran", "warn"}, {"wnra", ""}, {"wan", "warn"},
 		{"", ""}, {"other", ""}, {strings.Repeat("x", 1<<20), ""},
 	} {
 		if got := nearest(tt.name, words); got != tt.want {

@@ -1,4 +1,4 @@
-package pid1
+package config
 
 // nearest returns the word that name is probably a slip of, or "" if none is
 // near: more than a third of it would have to be typed again.
@@ -20,24 +20,28 @@ func nearest(name string, words []string) string {
 	return best
 }
 
-// distance is the number of bytes to insert, delete or replace to make b of a
-// (Levenshtein).
+// distance is the number of bytes to insert, delete, replace or swap with the
+// next to make b of a (optimal string alignment).
 func distance(a, b string) int {
+	var before []int // the row before the last
 	row := make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
 	}
 	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
+		next := make([]int, len(b)+1)
+		next[0] = i + 1
 		for j := range len(b) {
-			replace := diagonal
+			replace := row[j]
 			if a[i] != b[j] {
 				replace++
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(replace, row[j]+1, row[j+1]+1)
+			next[j+1] = min(replace, next[j]+1, row[j+1]+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				next[j+1] = min(next[j+1], before[j-1]+1)
+			}
 		}
+		before, row = row, next
 	}
 	return row[len(b)]
 }

@@ -1,4 +1,4 @@
-package pid1
+package config
 
 import (
 	"fmt"
@@ -28,7 +28,7 @@ const (
 // was cut; the problem that is returned says that it possibly was. The error is
 // the reader's.
 func CommandLine(r io.Reader, guest string) (Source, []Problem, error) {
-	source := Source{Name: "command line"}
+	source := Source{Name: "command line", Prefix: Prefix}
 	text, err := io.ReadAll(io.LimitReader(r, maxCommandLine+1))
 	if err != nil {
 		return source, nil, fmt.Errorf("read the command line: %w", err)
@@ -101,7 +101,7 @@ func setting(word string, quoted bool) Setting {
 	case quoted:
 		value = strings.TrimSuffix(value, `"`)
 	}
-	return Setting{key, value}
+	return Setting{Key: key, Value: value}
 }
 
 // blank is the kernel's isspace for ASCII.
