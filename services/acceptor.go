@@ -16,8 +16,9 @@ import (
 const (
 	defaultPerDomain = 8
 	defaultTotal     = 1024
-	acceptPause      = 100 * time.Millisecond // after a failed accept, such as for want of descriptors
-	acceptFailures   = 20                     // in a row before the listener is given up
+
+	acceptPause    = 100 * time.Millisecond // after a failed accept, such as for want of descriptors
+	acceptFailures = 20                     // in a row before the listener is given up
 )
 
 // Acceptor is the accept loop of a service: it serves each connection in a
@@ -32,11 +33,22 @@ type Acceptor struct {
 	// PerDomain and Total bound the open connections: of one domain (0: 8) and
 	// in all (0: 1024). The newest connection over a bound is closed at once.
 	PerDomain, Total int
+	// Outlive lets the connections go on when Serve ends because its listener
+	// was closed or fails. Then the end of the context of a later Serve ends
+	// them, or Close.
+	Outlive bool
 	// Log is told of panics and refusals; nil for silence.
 	Log *slog.Logger
 
+	served  atomic.Uint64
 	refused atomic.Uint64
 	panics  atomic.Uint64
+
+	mu       sync.Mutex
+	quota    *Quota             // of the connections of all Serves
+	life     context.Context    // of the connections; nil when there may be none
+	end      context.CancelFunc // ends life
+	handlers sync.WaitGroup
 }
 
 // Refused returns how many connections were closed unserved.
@@ -45,17 +57,64 @@ func (a *Acceptor) Refused() uint64 { return a.refused.Load() }
 // Panics returns how many connections ended in a panic. Each is a bug.
 func (a *Acceptor) Panics() uint64 { return a.panics.Load() }
 
+// Counts implements Counter for the service whose acceptor it is.
+func (a *Acceptor) Counts() (open, served, refused, panics uint64) {
+	return uint64(a.bounds().Held()), a.served.Load(), a.refused.Load(), a.panics.Load()
+}
+
 // Serve accepts from l until ctx is done, which gives nil, or the listener
-// fails. It closes l and all connections, and returns when their handlers have.
+// fails. It closes l and, unless they may outlive it, all connections, and
+// returns when their handlers have. It is not called twice at once.
 func (a *Acceptor) Serve(ctx context.Context, l net.Listener) error {
-	ctx, cancel := context.WithCancel(ctx)
-	var handlers sync.WaitGroup
-	defer handlers.Wait()
-	defer cancel()
+	life := a.begin(ctx)
 	defer l.Close()
 	defer context.AfterFunc(ctx, func() { l.Close() })()
+	err := a.accept(ctx, life, l)
+	if err == nil || !a.Outlive {
+		a.Close()
+	}
+	return err
+}
 
-	quota := NewQuota(cmp.Or(a.PerDomain, defaultPerDomain), cmp.Or(a.Total, defaultTotal))
+// Close ends all connections and returns nil when their handlers have returned. It
+// is for those that Outlive left, and called when no Serve runs.
+func (a *Acceptor) Close() error {
+	a.mu.Lock()
+	if a.end != nil {
+		a.end()
+	}
+	a.life, a.end = nil, nil
+	a.mu.Unlock()
+	a.Wait()
+	return nil
+}
+
+// Wait returns when all connections that Outlive left have ended by themselves, or
+// by Close. It is called when no Serve runs.
+func (a *Acceptor) Wait() { a.handlers.Wait() }
+
+// begin returns the context of connections, a new one if there are none.
+func (a *Acceptor) begin(ctx context.Context) context.Context {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.life == nil {
+		a.life, a.end = context.WithCancel(context.WithoutCancel(ctx))
+	}
+	return a.life
+}
+
+// bounds returns the quota of all connections.
+func (a *Acceptor) bounds() *Quota {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.quota == nil {
+		a.quota = NewQuota(cmp.Or(a.PerDomain, defaultPerDomain), cmp.Or(a.Total, defaultTotal))
+	}
+	return a.quota
+}
+
+// accept is the loop. Connections live as long as life.
+func (a *Acceptor) accept(ctx, life context.Context, l net.Listener) error {
 	for failures := 0; ; {
 		conn, err := l.Accept()
 		switch {
@@ -66,7 +125,7 @@ func (a *Acceptor) Serve(ctx context.Context, l net.Listener) error {
 			return nil
 		case err == nil:
 			failures = 0
-			a.start(ctx, &handlers, quota, conn)
+			a.start(life, conn)
 		case errors.Is(err, net.ErrClosed) || failures >= acceptFailures:
 			return fmt.Errorf("accept: %w", err)
 		default:
@@ -79,21 +138,23 @@ func (a *Acceptor) Serve(ctx context.Context, l net.Listener) error {
 	}
 }
 
-func (a *Acceptor) start(ctx context.Context, handlers *sync.WaitGroup, quota *Quota, conn net.Conn) {
+func (a *Acceptor) start(life context.Context, conn net.Conn) {
 	var caller Caller
 	known := false
 	if a.Identify != nil {
 		caller, known = a.Identify(conn)
 	}
+	quota := a.bounds()
 	if !known || !quota.Acquire(caller.Domain) {
 		a.refused.Add(1)
 		a.logger().Debug("connection refused", "domain", caller.Domain, "known", known)
 		conn.Close()
 		return
 	}
-	handlers.Go(func() {
+	a.served.Add(1)
+	a.handlers.Go(func() {
 		defer quota.Release(caller.Domain)
-		a.handle(ctx, conn, caller)
+		a.handle(life, conn, caller)
 	})
 }
 

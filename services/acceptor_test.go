@@ -182,3 +182,44 @@ func TestAcceptorRidesOutFailedAccepts(t *testing.T) {
 		}
 	})
 }
+
+func TestConnectionsOutliveTheirListener(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &services.Acceptor{Handle: func(_ context.Context, c net.Conn, _ services.Caller) { io.Copy(io.Discard, c) },
+			Identify: identify, PerDomain: 2, Outlive: true}
+		serve := func(ctx context.Context) (*pipes, chan error) {
+			l, ended := newPipes(), make(chan error, 1)
+			go func() { ended <- a.Serve(ctx, l) }()
+			return l, ended
+		}
+		first, ended := serve(t.Context())
+		old := first.dial(1)
+		first.Close()
+		if err := <-ended; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Serve = %v; want that the listener was closed", err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		second, ended := serve(ctx)
+		if closedAtOnce(old) || closedAtOnce(second.dial(1)) {
+			t.Error("a connection was cut")
+		}
+		if !closedAtOnce(second.dial(1)) {
+			t.Error("what the first Serve left does not count")
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Serve = %v", err)
+		}
+		if !closedAtOnce(old) {
+			t.Error("the end of the second Serve left a connection of the first")
+		}
+		third, ended := serve(t.Context())
+		old = third.dial(1)
+		third.Close()
+		<-ended
+		a.Close()
+		if open, served, _, _ := a.Counts(); !closedAtOnce(old) || open != 0 || served != 3 {
+			t.Errorf("after Close %d open of %d", open, served)
+		}
+	})
+}

@@ -13,8 +13,7 @@ const (
 
 // backoff is the pause before a service is started again: it doubles from
 // backoffMin to backoffMax, and starts over once the service has been well for
-// backoffForget. It implements suture.Jitter, so that suture asks it for each
-// pause. One goroutine at a time uses it.
+// backoffForget. One goroutine at a time uses it.
 type backoff struct {
 	next    time.Duration
 	started time.Time // last start of the service
@@ -23,13 +22,17 @@ type backoff struct {
 // begin notes that the service starts.
 func (b *backoff) begin() { b.started = time.Now() }
 
-// Jitter returns the next pause, up to a quarter of it by chance, so that
-// services that failed together do not come back together.
-func (b *backoff) Jitter(time.Duration) time.Duration {
+// forget makes the next failure the first.
+func (b *backoff) forget() { b.next = 0 }
+
+// pause returns the next pause, up to a quarter of it by chance, so that
+// services that failed together do not come back together. Longest reports
+// whether it will grow no more.
+func (b *backoff) pause() (d time.Duration, longest bool) {
 	if time.Since(b.started) >= backoffForget {
 		b.next = 0
 	}
-	d := max(b.next, backoffMin)
+	d = max(b.next, backoffMin)
 	b.next = min(2*d, backoffMax)
-	return d - rand.N(d/4)
+	return d - rand.N(d/4), d == backoffMax
 }

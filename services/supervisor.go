@@ -36,9 +36,10 @@ type Config struct {
 // again when they fail. Each has its own backoff: one that cannot live does
 // not slow the others down. A service is
 //
-//	NOT_SERVING --listener made--> SERVING --returned, panicked--> NOT_SERVING
-//	     ^                                                              |
-//	     +------------------- pause of 0.2 s to 5 s --------------------+
+//	NOT_SERVING --prepared, listener made--> SERVING --returned, panicked--> NOT_SERVING
+//	  ^      ^                                  |                                |
+//	  |      +----------- Restart --------------+                                |
+//	  +--- pause of 0.2 s to 5 s, which Restart ends; none is after ErrFinished -+
 type Supervisor struct {
 	listen   func(uint32) (net.Listener, error)
 	registry *Registry
@@ -65,12 +66,7 @@ func NewSupervisor(c Config) *Supervisor {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	// The tree's own deadline is later than that of the branches, so that a
-	// service that hangs is reported by its branch.
-	s.tree = suture.New("services", suture.Spec{
-		EventHook: s.event,
-		Timeout:   s.timeout + s.timeout/4,
-	})
+	s.tree = suture.New("services", suture.Spec{EventHook: s.event, Timeout: s.timeout})
 	return s
 }
 
@@ -83,16 +79,8 @@ func (s *Supervisor) Add(i Info, svc Service) error {
 	if err := s.registry.Add(i); err != nil {
 		return err
 	}
-	r := &runner{supervisor: s, info: i, service: svc}
-	branch := suture.New(i.Name, suture.Spec{
-		EventHook: s.event,
-		// Every failure is followed by a pause, whose length runner.backoff says.
-		FailureThreshold: 0.5,
-		BackoffJitter:    &r.backoff,
-		Timeout:          s.timeout,
-	})
-	branch.Add(r)
-	r.token = s.tree.Add(branch)
+	r := newRunner(s, i, svc)
+	r.token = s.tree.Add(r)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.runners[i.Name] = r
@@ -110,16 +98,37 @@ func (s *Supervisor) Remove(name string) error {
 		return fmt.Errorf("%w: %.32q", ErrNotFound, name)
 	}
 	r.remove()
-	err := s.tree.RemoveAndWait(r.token, s.timeout+s.timeout/4)
-	if errors.Is(err, suture.ErrSupervisorNotStarted) || errors.Is(err, suture.ErrSupervisorNotRunning) {
-		err = nil
+	work := r.work()
+	// It says only whether the tree runs, and without it nothing is to be ended.
+	_ = s.tree.Remove(r.token)
+	if err := s.registry.Remove(name); err != nil {
+		return err
 	}
-	if rerr := s.registry.Remove(name); rerr != nil {
-		return rerr
+	if work == nil {
+		return nil
 	}
-	if err != nil || r.running.Load() {
+	timeout := time.NewTimer(s.timeout)
+	defer timeout.Stop()
+	select {
+	case <-work:
+		return nil
+	case <-timeout.C:
 		return fmt.Errorf("%w: %s", ErrStuck, name)
 	}
+}
+
+// Restart ends a service, by the end of its context, and starts it again at once:
+// also one that waits out a pause, and one that has finished. It does not wait for
+// either; one that does not end within the stop timeout is spoken of in the log. The
+// error wraps ErrNotFound.
+func (s *Supervisor) Restart(name string) error {
+	s.mu.Lock()
+	r := s.runners[name]
+	s.mu.Unlock()
+	if r == nil {
+		return fmt.Errorf("%w: %.32q", ErrNotFound, name)
+	}
+	r.restart()
 	return nil
 }
 
@@ -132,7 +141,7 @@ func (s *Supervisor) Serve(ctx context.Context) error {
 	defer s.mu.Unlock()
 	var stuck []string
 	for _, name := range slices.Sorted(maps.Keys(s.runners)) {
-		if s.runners[name].running.Load() {
+		if s.runners[name].work() != nil {
 			stuck = append(stuck, name)
 		}
 	}
@@ -145,9 +154,13 @@ func (s *Supervisor) Serve(ctx context.Context) error {
 // Status is how a service has fared.
 type Status struct {
 	Entry
-	Starts uint64 // times it was started
-	Panics uint64 // times it panicked; each is a bug
-	Err    error  // why it ended last, nil if it never did
+	Since  time.Time // of the last change of State
+	Starts uint64    // times it was started
+	Panics uint64    // times it or one of its connections panicked; each is a bug
+	Err    error     // why it ended last, nil if it never did
+	// Open, Served and Refused count the connections of a service that is a
+	// Counter: those open now, those ever served, and those closed unserved.
+	Open, Served, Refused uint64
 }
 
 // Status returns the state of all services, by name.
@@ -156,22 +169,22 @@ func (s *Supervisor) Status() []Status {
 	defer s.mu.Unlock()
 	list := make([]Status, 0, len(s.runners))
 	for _, name := range slices.Sorted(maps.Keys(s.runners)) {
-		list = append(list, s.runners[name].status())
+		list = append(list, s.runners[name].report())
 	}
 	return list
 }
 
-// event is told by suture what happens in the tree.
+// event is told by suture what happens in the tree. What ends a service stays in
+// its runner, so that a panic here is one of the runner.
 func (s *Supervisor) event(e suture.Event) {
 	switch e := e.(type) {
 	case suture.EventServicePanic:
-		if r, ok := e.Service.(*runner); ok {
-			r.panicked(e.PanicMsg)
-		}
-		s.log.Error("service panicked", "service", e.ServiceName, "panic", e.PanicMsg, "stack", e.Stacktrace)
-	case suture.EventServiceTerminate:
-		s.log.Warn("service ended", "service", e.ServiceName, "error", fmt.Sprint(e.Err))
+		s.log.Error("supervision panicked", "service", e.ServiceName, "panic", e.PanicMsg, "stack", e.Stacktrace)
 	case suture.EventStopTimeout:
-		s.log.Error("service does not stop", "service", e.ServiceName)
+		s.doesNotStop(e.ServiceName)
 	}
+}
+
+func (s *Supervisor) doesNotStop(name string) {
+	s.log.Error("service does not stop", "service", name)
 }

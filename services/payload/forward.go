@@ -1,0 +1,156 @@
+package payload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"xvsock/services"
+)
+
+const (
+	dialTime = 5 * time.Second
+	// crowdedPause is how long to wait for a place in the backlog of a unix socket.
+	crowdedPause = 20 * time.Millisecond
+)
+
+// forwardService is the payload of a socket in the domain.
+type forwardService struct {
+	door
+	config           Config
+	network, address string
+	voice            *voice
+	buffers          buffers
+	reached          atomic.Int64 // when the target last took a connection, in Unix nanoseconds
+}
+
+// NewForward returns a service that joins each connection to one to a socket of the
+// domain: network is "unix", or "tcp" with "HOST:PORT". The target is not told who is
+// calling.
+//
+// The service cannot be prepared while the target takes no connection. When it takes
+// none any more, which the next connection or probe finds out, Serve ends with that
+// error, so that the service is NOT_SERVING and peers are refused; but connections
+// that were joined before go on until they end themselves, or the service is stopped.
+func NewForward(c Config, network, address string) services.Service {
+	s := &forwardService{config: c.withDefaults(), network: network, address: address}
+	s.voice = newVoice(s.config.Log)
+	s.init(s.config, s.handle)
+	return s
+}
+
+// Prepare implements services.Preparer: it tries the target.
+func (s *forwardService) Prepare(ctx context.Context) error {
+	conn, err := s.dial(ctx)
+	if err != nil {
+		return err
+	}
+	conn.Close()
+	return nil
+}
+
+// Serve implements services.Service.
+func (s *forwardService) Serve(ctx context.Context, l net.Listener) error {
+	o := s.open(l)
+	probing, stop := context.WithCancel(ctx)
+	probed := make(chan struct{})
+	go func() {
+		defer close(probed)
+		s.probe(probing, o)
+	}()
+	defer func() {
+		stop()
+		<-probed
+	}()
+	return s.serve(ctx, o)
+}
+
+func (s *forwardService) handle(ctx context.Context, conn net.Conn, caller services.Caller) {
+	o := s.current()
+	far, err := s.dial(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return
+		}
+		s.voice.warn("connection not forwarded", "domain", caller.Domain, "error", err)
+		if !shortage(err) {
+			o.shut(err)
+		}
+		return
+	}
+	(&pair{near: conn, far: far, buffers: &s.buffers, untaken: s.config.Untaken}).run(ctx)
+}
+
+// probe tries the target whenever nobody has reached it for the time between probes.
+func (s *forwardService) probe(ctx context.Context, o *opening) {
+	if s.config.Probe < 0 {
+		return
+	}
+	ticker := time.NewTicker(s.config.Probe)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		if time.Since(time.Unix(0, s.reached.Load())) < s.config.Probe {
+			continue
+		}
+		if err := s.Prepare(ctx); err != nil && ctx.Err() == nil && !shortage(err) {
+			o.shut(err)
+			return
+		}
+	}
+}
+
+// dial connects to the target.
+func (s *forwardService) dial(ctx context.Context) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTime)
+	defer cancel()
+	conn, err := dial(ctx, net.Dialer{}, s.network, s.address)
+	if err != nil {
+		return nil, fmt.Errorf("forward to %s:%s: %w", s.network, s.address, cause(err))
+	}
+	s.reached.Store(time.Now().UnixNano())
+	return conn, nil
+}
+
+// dial waits for a place where the kernel does not: a full backlog of a unix socket
+// is an error there.
+func dial(ctx context.Context, d net.Dialer, network, address string) (net.Conn, error) {
+	for {
+		conn, err := d.DialContext(ctx, network, address)
+		if !errors.Is(err, unix.EAGAIN) {
+			return conn, err
+		}
+		select {
+		case <-time.After(crowdedPause):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
+// cause takes off what a dial puts around an error, which is said already.
+func cause(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
+}
+
+// shortage reports whether a dial failed for want of something on our side, or of
+// room in a backlog: it says nothing of the target.
+func shortage(err error) bool {
+	return slices.ContainsFunc([]unix.Errno{
+		unix.EAGAIN, unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.EADDRNOTAVAIL,
+	}, func(e unix.Errno) bool { return errors.Is(err, e) })
+}
