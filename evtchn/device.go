@@ -1,6 +1,8 @@
 package evtchn
 
 import (
+	"os"
+
 	"xvsock/internal/sys"
 	"xvsock/xen"
 )
@@ -22,6 +24,8 @@ type device interface {
 	// abandon makes every later call fail without reaching the device, close
 	// included.
 	abandon()
+	// dup and keepAcrossExec are for a device that was abandoned.
+	dup() (*os.File, error)
 	keepAcrossExec() error
 }
 
@@ -46,3 +50,4 @@ func (d evtchnDevice) read(ports []uint32) (int, error) { return sys.ReadPorts(d
 func (d evtchnDevice) close() error                     { return d.fd.Close() }
 func (d evtchnDevice) abandon()                         { d.fd.Abandon() }
 func (d evtchnDevice) keepAcrossExec() error            { return d.fd.KeepAcrossExec() }
+func (d evtchnDevice) dup() (*os.File, error)           { return d.fd.Dup() }

@@ -15,7 +15,15 @@ import (
 	"xvsock/xen"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	switch {
+	case os.Args[0] == KeeperName:
+		RunKeeper()
+	case os.Getenv("KEEP_AND_EXIT") != "":
+		keepAndExit()
+	}
+	goleak.VerifyTestMain(m)
+}
 
 var errQuit = errors.New("the test is over")
 
@@ -229,6 +237,15 @@ func (d *fakeDevice) abandon() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.abandoned = true
+}
+
+func (d *fakeDevice) dup() (*os.File, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.abandoned {
+		return nil, os.ErrClosed
+	}
+	return os.Open(os.DevNull)
 }
 
 func (d *fakeDevice) keepAcrossExec() error {

@@ -191,6 +191,11 @@ func (k *Kernel) Abandon() {
 	}
 }
 
+// Dup returns one more descriptor of an abandoned Kernel, which holds the device
+// open in whatever process it is given to, and is never read, written or asked for
+// anything. The error is os.ErrClosed if the Kernel was not abandoned.
+func (k *Kernel) Dup() (*os.File, error) { return k.device.dup() }
+
 // KeepAcrossExec lets the descriptor of an abandoned Kernel outlive the exec of
 // this process, which would otherwise close it. It is called right before that
 // exec and not earlier, or programs started meanwhile would get it too.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"syscall"
 
+	"xvsock/evtchn"
 	"xvsock/grant"
 	"xvsock/ring"
 	"xvsock/xen"
@@ -97,6 +98,11 @@ func forbidden(err error) error {
 	}
 	return err
 }
+
+// ErrResumed ends what a domain had before it was suspended. As the cause of the
+// context that a Front runs in, it ends the link as Lost, and says nothing to the
+// other half: that belongs to what the domain was before.
+var ErrResumed = fmt.Errorf("this domain was resumed: %w", evtchn.ErrAbandoned)
 
 // causeOf classifies what the layers below report. A copy from a revoked page or
 // from a dead domain is an end, not a lie; a copy that fails in another way was

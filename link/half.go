@@ -104,17 +104,20 @@ func (h *half) serve(ctx context.Context, use Use) error {
 	for {
 		lived, err := h.once(ctx, use)
 		if over(ctx, err) || h.dom.Store.Err() != nil {
-			h.leave()
+			h.leave(ctx)
 			return err
 		}
 		wait := p.Next(err, lived)
 		h.opt.Log.Info("link is down", "domain", h.dev.Peer(), "reason", err, "again_in", wait)
 		if err := h.dev.Pause(ctx, wait); err != nil {
-			h.leave()
+			h.leave(ctx)
 			return err
 		}
 	}
 }
+
+// resumed reports whether ctx ended because the domain was resumed.
+func resumed(ctx context.Context) bool { return errors.Is(context.Cause(ctx), ErrResumed) }
 
 // over reports whether serve has nothing more to do after err.
 func over(ctx context.Context, err error) bool {
@@ -149,9 +152,12 @@ func (h *half) run(ctx context.Context, l *Link, use Use) (time.Duration, error)
 		if err == nil {
 			err = fmt.Errorf("the other half went to state %v", s)
 		}
-		if ctx.Err() != nil {
+		switch {
+		case resumed(ctx):
+			l.End(Lost, ErrResumed)
+		case ctx.Err() != nil:
 			l.End(Closed, nil)
-		} else {
+		default:
 			l.End(Lost, err)
 		}
 		gone <- err
@@ -170,8 +176,12 @@ func (h *half) run(ctx context.Context, l *Link, use Use) (time.Duration, error)
 	return lived, err
 }
 
-// leave says in xenstore that this half is gone, if it still can.
-func (h *half) leave() {
+// leave says in xenstore that this half is gone, if it still can. It says nothing
+// after a resume: what stands there now is for the link to come.
+func (h *half) leave(ctx context.Context) {
+	if resumed(ctx) {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	for _, s := range []xenbus.State{xenbus.Closing, xenbus.Closed} {

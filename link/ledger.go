@@ -113,6 +113,14 @@ func (g *Ledger) Charge(peer xen.DomID, pages int) {
 	a.held = append(a.held, holding{pages: pages, until: now.Add(heldFor)})
 }
 
+// Forget drops all that is held against anybody, after this domain was resumed:
+// nothing of before is mapped any more, and other domains may have the ids now.
+func (g *Ledger) Forget() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	clear(g.peers)
+}
+
 // account returns peer's account.
 func (g *Ledger) account(peer xen.DomID) *account {
 	a := g.peers[peer]

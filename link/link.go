@@ -50,7 +50,8 @@ func NewDomain(id xen.DomID, grants grant.Device, events evtchn.Binder, store *x
 // restored domain has another.
 func (d *Domain) ID() xen.DomID { return xen.DomID(d.id.Load()) }
 
-// SetID says that the domain has come back under another id. No link is up then.
+// SetID says that the domain has come back under another id, as it does when it is
+// restored. No link is up then, and no Front or Back runs.
 func (d *Domain) SetID(id xen.DomID) { d.id.Store(uint32(id)) }
 
 // Link is one link to one domain. Its methods follow mux.Transport, which says
@@ -237,5 +238,9 @@ func (l *Link) Close() error {
 	l.closed = true
 	l.end.Close()
 	l.holds.ledger.closed()
-	return errors.Join(l.tx.Notify(), l.rx.Notify(), l.holds.release())
+	err := errors.Join(l.tx.Notify(), l.rx.Notify())
+	if errors.Is(err, evtchn.ErrAbandoned) {
+		err = nil // of before a resume: there is nobody to tell
+	}
+	return errors.Join(err, l.holds.release())
 }

@@ -74,24 +74,37 @@ func (s *stake) count() (n int) {
 }
 
 // release gives everything back, and counts the pages against peer, which may
-// have mapped them.
+// have mapped them. After a resume it counts nothing: the mappings went when the
+// domain left its host.
 func (s *stake) release() error {
-	if n := s.count(); n > 0 {
+	resumed, err := s.giveBack()
+	if n := s.count(); n > 0 && !resumed {
 		s.ledger.Charge(s.peer, n)
 	}
-	return s.undo()
+	return err
 }
 
-// undo gives everything back of which peer was never told: pages are revoked and
-// then channels unbound, in this order, since a grant whose end sends an event
-// holds on to the port.
+// undo gives everything back of which peer was never told.
 func (s *stake) undo() error {
+	_, err := s.giveBack()
+	return err
+}
+
+// giveBack revokes the pages and then unbinds the channels, in this order, since a
+// grant whose end sends an event holds on to the port. Channels of before a resume
+// are left as they are, which is no error; resumed says that there were some.
+func (s *stake) giveBack() (resumed bool, err error) {
 	var errs []error
 	for _, p := range s.pages {
 		errs = append(errs, p.Revoke())
 	}
 	for _, c := range s.channels {
-		errs = append(errs, c.Close())
+		err := c.Close()
+		if errors.Is(err, evtchn.ErrAbandoned) {
+			resumed = true
+			continue
+		}
+		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	return resumed, errors.Join(errs...)
 }

@@ -20,7 +20,7 @@ const maxUnanswered = 64
 // there. That there is no such domain and that nothing is allowed there look alike
 // on purpose. It allocates nothing. The caller holds mu.
 func (m *Manager) decide(f *frontend, to xen.DomID, attachment port1.Attachment, port uint32) port1.Result {
-	dst, self := m.frontends[to], m.cfg.Self.ID
+	dst, self := m.frontends[to], m.self.ID
 	if dst == nil || to == self || f.id == self || dst.attachment != attachment {
 		return port1.Unreachable
 	}

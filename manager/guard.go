@@ -9,14 +9,14 @@ import (
 // Admit implements vsock.Guard for the front links: it decides about connections
 // between a frontend and this domain.
 func (m *Manager) Admit(r vsock.Request) (mux.Permit, mux.Reason) {
-	rule, reason := m.judge(r)
+	way, rule, reason := m.judge(r)
 	if rule != nil || reason != mux.ReasonNone {
-		m.speak(r.Peer, m.wayOf(r), r.Port())
+		m.speak(r.Peer, way, r.Port())
 	}
 	if reason != mux.ReasonNone || rule == nil {
 		return nil, reason
 	}
-	p, ok := m.meter.Admit(m.wayOf(r).src, rule.Limits())
+	p, ok := m.meter.Admit(way.src, rule.Limits())
 	if !ok {
 		return nil, mux.ReasonBudget
 	}
@@ -26,7 +26,7 @@ func (m *Manager) Admit(r vsock.Request) (mux.Permit, mux.Reason) {
 // Review implements vsock.Guard. A connection that another rule allows now counts
 // for that one.
 func (m *Manager) Review(r vsock.Request, p mux.Permit) (mux.Permit, mux.Reason) {
-	rule, reason := m.judge(r)
+	way, rule, reason := m.judge(r)
 	if reason != mux.ReasonNone {
 		return nil, mux.ReasonRevoked
 	}
@@ -35,38 +35,37 @@ func (m *Manager) Review(r vsock.Request, p mux.Permit) (mux.Permit, mux.Reason)
 	if rule != nil {
 		limits = rule.Limits()
 	}
-	return m.meter.Move(held, m.wayOf(r).src, limits), mux.ReasonNone
+	return m.meter.Move(held, way.src, limits), mux.ReasonNone
 }
 
-// wayOf is from where to where a connection over a front link goes.
+// wayOf is from where to where a connection over a front link goes. The caller holds
+// mu.
 func (m *Manager) wayOf(r vsock.Request) route {
 	if r.Incoming {
-		return route{r.Peer, m.cfg.Self.ID}
+		return route{r.Peer, m.self.ID}
 	}
-	return route{m.cfg.Self.ID, r.Peer}
+	return route{m.self.ID, r.Peer}
 }
 
-// judge returns the rule that allows a connection, or nil if it is built in; or why
-// it is not allowed.
-func (m *Manager) judge(r vsock.Request) (*policy.Rule, mux.Reason) {
+// judge returns the way of a connection and the rule that allows it, or nil if it is
+// built in; or why it is not allowed.
+func (m *Manager) judge(r vsock.Request) (route, *policy.Rule, mux.Reason) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	f := m.frontends[r.Peer]
+	f, way := m.frontends[r.Peer], m.wayOf(r)
 	switch {
 	case r.Kind != vsock.ToFrontend, f == nil, f.detached, f.link == nil, f.link.Serial() != r.Serial:
 		// Not a link of whoever has this id now (rule R14).
-		return nil, mux.ReasonUnreachable
+		return way, nil, mux.ReasonUnreachable
 	case r.Incoming && policy.BuiltinToBackend(r.Local), !r.Incoming && policy.BuiltinToFrontend(r.Local, r.Remote):
-		return nil, mux.ReasonNone
+		return way, nil, mux.ReasonNone
 	}
-	way := m.wayOf(r)
-	rule, reason := (*policy.Rule)(nil), mux.ReasonUnreachable
-	if t := m.tables[way]; t != nil {
-		if rule = t.Find(r.Port()); rule != nil {
-			reason = mux.ReasonNone
-		} else {
-			reason = mux.ReasonDenied
-		}
+	t := m.tables[way]
+	if t == nil {
+		return way, nil, mux.ReasonUnreachable
 	}
-	return rule, reason
+	if rule := t.Find(r.Port()); rule != nil {
+		return way, rule, mux.ReasonNone
+	}
+	return way, nil, mux.ReasonDenied
 }

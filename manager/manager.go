@@ -29,7 +29,7 @@ import (
 type Config struct {
 	Domain *link.Domain
 	Link   link.Options
-	// Self is the backend's own domain, as rules see it.
+	// Self is the backend's own domain, as rules see it, until SetSelf.
 	Self    policy.Domain
 	Budgets Budgets // of each frontend; what is 0 is as usual
 	// Up is called when the link of a frontend has formed, before anything comes
@@ -59,6 +59,7 @@ type Manager struct {
 	set      *policy.Set // nil: deny all; guarded by changing alone
 
 	mu        sync.Mutex
+	self      policy.Domain            // and changing; this domain
 	stack     *vsock.Stack             // nil before Run
 	frontends map[xen.DomID]*frontend  // and changing
 	subjects  map[xen.DomID]subject    // and changing
@@ -99,13 +100,28 @@ func New(cfg Config) *Manager {
 	cfg.Self.Backend = true
 	cfg.Budgets = cfg.Budgets.withDefaults()
 	return &Manager{
-		cfg: cfg, log: cfg.Log, meter: policy.NewMeter(),
+		cfg: cfg, log: cfg.Log, meter: policy.NewMeter(), self: cfg.Self,
 		frontends: make(map[xen.DomID]*frontend),
 		subjects:  map[xen.DomID]subject{cfg.Self.ID: {domain: cfg.Self, uuid: binaryUUID(cfg.Self.UUID)}},
 		tables:    make(map[route]*policy.Table),
 		pairs:     make(map[pair]*request),
 		rescan:    make(chan struct{}, 1),
 	}
+}
+
+// SetSelf says that this domain has come back as another, as it does when it is
+// restored. It is called between two calls of Run, so that there are no frontends;
+// the policy stays.
+func (m *Manager) SetSelf(self policy.Domain) {
+	self.Backend = true
+	m.changing.Lock()
+	next := map[xen.DomID]subject{self.ID: m.match(self)}
+	m.mu.Lock()
+	m.self, m.subjects, m.scanned = self, next, false
+	m.mu.Unlock()
+	m.revise(next, nil, func() {})
+	m.changing.Unlock()
+	m.cfg.Changed()
 }
 
 // stackNow is the Stack that Run was given.
@@ -116,8 +132,9 @@ func (m *Manager) stackNow() *vsock.Stack {
 }
 
 // Run serves the frontends, whose connections stack carries, until ctx ends or
-// xenstore fails. All links are down when it returns. The stack is of the same
-// domain, with Backend set and the Manager as its Guard.
+// xenstore fails. All links are down when it returns, and no frontend is known any
+// more; it may be called again then. The stack is of the same domain, with Backend
+// set and the Manager as its Guard.
 func (m *Manager) Run(ctx context.Context, stack *vsock.Stack) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer m.tasks.Wait()

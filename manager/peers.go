@@ -31,7 +31,7 @@ func sameTable(a, b *policy.Table) bool { return a == b || a != nil && b != nil 
 // statementOf is what the frontend of id is to know of peer. The backend's own
 // domain is nobody's peer: its frontends have the front link. The caller holds mu.
 func (m *Manager) statementOf(id, peer xen.DomID) statement {
-	self := m.cfg.Self.ID
+	self := m.self.ID
 	p := m.frontends[peer]
 	if p == nil || peer == self || id == self {
 		return statement{}

@@ -51,9 +51,9 @@ func (m *Manager) Progress() (revision uint64, unconfirmed int) {
 func (m *Manager) Domains() []policy.Domain {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	all := []policy.Domain{m.subjects[m.cfg.Self.ID].domain}
+	all := []policy.Domain{m.subjects[m.self.ID].domain}
 	for _, id := range slices.Sorted(maps.Keys(m.subjects)) {
-		if id != m.cfg.Self.ID {
+		if id != m.self.ID {
 			all = append(all, m.subjects[id].domain)
 		}
 	}
@@ -70,7 +70,7 @@ func (m *Manager) Allowed(src, dst xen.DomID, port uint32) bool {
 	switch {
 	case !from || !to:
 		return false
-	case src == dst, dst == m.cfg.Self.ID && policy.BuiltinToBackend(port):
+	case src == dst, dst == m.self.ID && policy.BuiltinToBackend(port):
 		return true
 	}
 	t := m.tables[route{src, dst}]
@@ -90,7 +90,7 @@ func (m *Manager) enterAll(all map[xen.DomID]*policy.Domain, apply func()) {
 	for id, d := range all {
 		touched[id] = true
 		switch {
-		case id == m.cfg.Self.ID: // it is what it is, also as its own frontend
+		case id == m.self.ID: // it is what it is, also as its own frontend
 		case d == nil:
 			delete(next, id)
 		default:
@@ -147,7 +147,7 @@ func (m *Manager) tabulate(subjects map[xen.DomID]subject, touched map[xen.DomID
 		return tables
 	}
 	enter := func(src, dst xen.DomID) {
-		if src == dst && src != m.cfg.Self.ID { // this domain may be its own frontend
+		if src == dst && src != m.self.ID { // this domain may be its own frontend
 			return
 		}
 		if t := m.set.Between(subjects[src].facts, subjects[dst].facts); len(t.Ranges) > 0 {
@@ -175,7 +175,7 @@ func (m *Manager) tabulate(subjects map[xen.DomID]subject, touched map[xen.DomID
 func (m *Manager) inform(touched map[xen.DomID]bool) (review []xen.DomID) {
 	all, others := touched == nil, slices.Sorted(maps.Keys(touched))
 	for id, f := range m.frontends {
-		if f.link != nil && (all || touched[id] || touched[m.cfg.Self.ID]) {
+		if f.link != nil && (all || touched[id] || touched[m.self.ID]) {
 			review = append(review, id)
 		}
 		if f.talk != nil && f.talk.hello != nil {

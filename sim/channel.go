@@ -78,11 +78,13 @@ func (c *Channel) enter(op Op) error {
 		err = ErrDead
 	case c.events.cause != nil:
 		err = c.events.cause
-	case c.void:
-		h.misuse("%v on port %d of before the restore", op, c.num)
-		err = os.ErrClosed
 	case c.closed:
 		h.misuse("%v on port %d after Close", op, c.num)
+		err = os.ErrClosed
+	case c.void && p.dom.unaware():
+		err = ErrPretend
+	case c.void:
+		h.misuse("%v on port %d of before the restore", op, c.num)
 		err = os.ErrClosed
 	}
 	if err != nil {

@@ -3,6 +3,7 @@ package sim
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"xvsock/grant"
 	"xvsock/xen"
@@ -37,6 +38,7 @@ type Domain struct {
 	// All below is guarded by the host's mu.
 	id        xen.DomID
 	epoch     int           // counts restores
+	resumed   time.Time     // the last one
 	frozen    chan struct{} // closed when the domain runs again; nil while it runs
 	suspended bool
 	over      bool // shut down or destroyed
@@ -287,15 +289,19 @@ func (d *Domain) Suspend() error {
 // Resume restores a suspended domain: the same processes and memory, a new id, a
 // new part of the xenstore. Every port, grant and mapping of before is void, and
 // to touch one is misuse, except that pages may be revoked before a new channel
-// gets the port of their unmap-notify.
-func (d *Domain) Resume() error {
+// gets the port of their unmap-notify, and for what newsTime forgives.
+func (d *Domain) Resume() error { return d.ResumeAs(0) }
+
+// ResumeAs is Resume with a certain id, which may be the one of before, as on another
+// host; 0: the next one.
+func (d *Domain) ResumeAs(want xen.DomID) error {
 	h := d.host
 	h.mu.Lock()
 	if !d.suspended {
 		h.mu.Unlock()
 		return errors.New("resume: the domain is not suspended")
 	}
-	id, err := h.claimID(0)
+	id, err := h.claimID(want)
 	if err != nil {
 		h.mu.Unlock()
 		return fmt.Errorf("resume: %w", err)
@@ -303,15 +309,33 @@ func (d *Domain) Resume() error {
 	old := d.id
 	d.id, d.suspended = id, false
 	d.epoch++
+	d.resumed = time.Now()
 	h.domains[id] = d
 	h.mu.Unlock()
 	if err := h.introduce(d, id); err != nil {
 		return fmt.Errorf("resume: %w", err)
 	}
 	h.store.Resume(old, id)
-	h.store.Release(old)
+	if id != old {
+		h.store.Release(old)
+	} else {
+		h.store.Shutdown(id) // whoever watches for domains is to look
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	d.thaw()
 	return nil
+}
+
+// newsTime is how long after a restore a program may not know of it yet. Until then
+// it may notify and unmask its old ports, which go nowhere, and try to bind on its
+// old device, which fails: on the real platform a notification goes to whatever has
+// the number now, and a bind costs a port. It may never unbind an old port, which is
+// a kernel BUG, so a program unbinds only when it is sure that there was no restore.
+const newsTime = time.Second
+
+// unaware reports whether a program of the domain may not know yet of the last
+// restore, or of the one to come. The caller holds mu.
+func (d *Domain) unaware() bool {
+	return d.suspended || d.epoch > 0 && time.Since(d.resumed) < newsTime
 }

@@ -16,6 +16,7 @@ type Events struct {
 	creator  stack
 	epoch    int   // the domain's at the time of opening; a restore begins a new one
 	cause    error // why it is not open: os.ErrClosed or evtchn.ErrAbandoned
+	kept     bool  // by another process too
 }
 
 var _ evtchn.Binder = (*Events)(nil)
@@ -56,8 +57,10 @@ func (e *Events) bind(op Op, remote xen.DomID, at xen.Port) (*Channel, error) {
 	if e.cause != nil {
 		return nil, e.cause
 	}
-	if e.epoch != p.dom.epoch {
-		h.misuse("%v on an event channel device of before the restore", op)
+	if e.epoch != p.dom.epoch || p.dom.suspended {
+		if !p.dom.unaware() {
+			h.misuse("%v on an event channel device of before the restore", op)
+		}
 		return nil, syscall.EEXIST
 	}
 	pt, err := p.dom.newPort(remote)
@@ -89,6 +92,17 @@ func (e *Events) Close() error {
 // may be done with it after a restore.
 func (e *Events) Abandon() {
 	e.leave(evtchn.ErrAbandoned, func(*Channel) {})
+}
+
+// Process is whose device it is.
+func (e *Events) Process() *Process { return e.proc }
+
+// Keep has another process hold the abandoned device open too, so that the end of
+// this one does not close it.
+func (e *Events) Keep() {
+	e.proc.dom.host.mu.Lock()
+	defer e.proc.dom.host.mu.Unlock()
+	e.kept = true
 }
 
 // leave ends the use of the device once. Every channel gets one last value.

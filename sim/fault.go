@@ -101,24 +101,31 @@ func (h *Host) Hook(f func(*Call) error) {
 func (h *Host) hooked() bool { return h.hook.Load() != nil }
 
 // enter begins a call: it waits while the domain is paused or suspended and asks
-// the hook. call may be nil if there is no hook.
+// the hook, which may have suspended it. call may be nil if there is no hook.
 func (p *Process) enter(call *Call) error {
-	for {
-		frozen, err := p.standing()
-		if err != nil {
-			return err
-		}
-		if frozen == nil {
-			break
-		}
-		<-frozen
+	if err := p.await(); err != nil {
+		return err
 	}
 	hook := p.dom.host.hook.Load()
 	if hook == nil || call == nil {
 		return nil
 	}
 	call.Process = p
-	return (*hook)(call)
+	if err := (*hook)(call); err != nil {
+		return err
+	}
+	return p.await()
+}
+
+// await waits until the domain runs.
+func (p *Process) await() error {
+	for {
+		frozen, err := p.standing()
+		if err != nil || frozen == nil {
+			return err
+		}
+		<-frozen
+	}
 }
 
 // standing returns the channel to wait for if the domain does not run now.

@@ -215,6 +215,10 @@ func (b *pages) OnRevoke(clear int, at xen.Port) error {
 	if p.dead {
 		return ErrDead
 	}
+	if b.void && p.dom.unaware() {
+		// The kernel knows no such port any more.
+		return fmt.Errorf("set unmap-notify to port %d: %w", at, syscall.EINVAL)
+	}
 	if b.done || b.void {
 		h.misuse("OnRevoke of pages that are revoked or void")
 		return fmt.Errorf("set unmap-notify to port %d: %w", at, os.ErrClosed)

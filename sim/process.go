@@ -98,7 +98,8 @@ func (p *Process) wakeAll() {
 
 // Kill ends the process as SIGKILL does. Its kernel cleans up: every granted page
 // is revoked, with its unmap-notify; mappings and ports go; the xenstore
-// connection is closed and its watches with it. The domain goes on.
+// connection is closed and its watches with it. The domain goes on. That its device
+// is closed with ports of before a restore is misuse, unless Keep was called.
 func (p *Process) Kill() {
 	h := p.dom.host
 	h.mu.Lock()
@@ -113,11 +114,7 @@ func (p *Process) Kill() {
 			m.end()
 		}
 		for e := range p.events {
-			for c := range e.channels {
-				if !c.void {
-					c.end()
-				}
-			}
+			e.end()
 		}
 		p.dead = true
 		delete(p.dom.processes, p)
@@ -125,5 +122,23 @@ func (p *Process) Kill() {
 	h.mu.Unlock()
 	for _, c := range stores {
 		c.Close()
+	}
+}
+
+// end is the kernel closing the device of a process that ends. The caller holds mu
+// for writing.
+func (e *Events) end() {
+	void := 0
+	for c := range e.channels {
+		if c.void {
+			void++
+			continue
+		}
+		if !e.kept {
+			c.end()
+		}
+	}
+	if void > 0 && !e.kept {
+		e.proc.dom.host.misuse("process ends with %d ports of before the restore", void)
 	}
 }

@@ -2,8 +2,10 @@ package sim_test
 
 import (
 	"errors"
+	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"xvsock/evtchn"
 	"xvsock/grant"
@@ -94,15 +96,60 @@ func TestWhatIsDangerousAfterARestoreIsMisuse(t *testing.T) {
 			defer c.Close()
 			s.pages.Revoke()
 		}, "after a new channel got that port"},
+		{"the end of the process", func(t *testing.T, s survivor) { s.process.Kill() }, "process ends with 1 ports"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := newSurvivor(t)
-			tt.do(t, s)
-			wantMisuse(t, s.host, tt.want)
-			s.process.Kill()
-			s.host.Misuse()
+			synctest.Test(t, func(t *testing.T) {
+				s := newSurvivor(t)
+				time.Sleep(time.Second) // it could know by now
+				tt.do(t, s)
+				wantMisuse(t, s.host, tt.want)
+				s.process.Kill()
+				s.host.Misuse()
+			})
 		})
+	}
+}
+
+// A program goes on for a moment before it learns of a restore.
+func TestWhatAProgramDoesBeforeItCanKnowOfARestoreIsNoMisuse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSurvivor(t)
+		if err := errors.Join(s.channel.Notify(), s.channel.Unmask()); err != nil {
+			t.Error(err)
+		}
+		if _, err := s.events.Unbound(2); !errors.Is(err, syscall.EEXIST) {
+			t.Errorf("a bind on the old device: %v", err)
+		}
+		if list := s.host.Misuse(); len(list) > 0 {
+			t.Errorf("misuse: %v", list)
+		}
+		s.channel.Close()
+		wantMisuse(t, s.host, "unbind of port")
+		s.events.Abandon()
+		s.events.Keep()
+		s.process.Kill()
+		if list := s.host.Misuse(); len(list) > 0 {
+			t.Errorf("the end of a process whose device is kept: %v", list)
+		}
+	})
+}
+
+func TestADomainIsRestoredUnderItsOldID(t *testing.T) {
+	_, a, b := pair(t)
+	p, old := a.Process(), a.ID()
+	pages := share(t, p, b, 1, grant.ReadOnly)
+	store := p.Xenstore()
+	defer store.Close()
+	if err := errors.Join(a.Suspend(), a.ResumeAs(old)); err != nil {
+		t.Fatal(err)
+	}
+	if id, err := store.DomID(t.Context()); err != nil || id != old {
+		t.Errorf("domain %v, %v", id, err)
+	}
+	if _, err := read(b.Process(), old, pages.Refs()[0], 0, 8); !errors.Is(err, grant.StatusGeneralError) {
+		t.Errorf("a page of before: %v", err)
 	}
 }
 

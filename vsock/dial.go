@@ -68,7 +68,7 @@ func (s *Stack) DialPrivileged(ctx context.Context, addr Addr) (*Conn, error) {
 func (s *Stack) dial(ctx context.Context, addr Addr, skips int, next func() uint32) (*Conn, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, mux.DefaultDialTimeout, syscall.ETIMEDOUT)
 	defer cancel()
-	d := dialing{stack: s, addr: addr, local: Addr{CID: uint32(s.cfg.Self)}, skips: skips, next: next}
+	d := dialing{stack: s, addr: addr, local: Addr{CID: uint32(s.Self())}, skips: skips, next: next}
 	for try := 0; ; try++ {
 		err := ctx.Err() // before anything is sent
 		if err == nil {
@@ -110,7 +110,7 @@ func (d *dialing) connect(ctx context.Context) (*Conn, error) {
 		d.local.Port = d.next()
 		c, derr := ses.Dial(ctx, d.local.Port, d.addr.Port)
 		if derr == nil {
-			return newConn(c, ses, d.stack.cfg.Self), nil
+			return newConn(c, ses, d.stack.Self()), nil
 		}
 		err = derr
 	}
@@ -183,7 +183,7 @@ func (s *Stack) sessionTo(cid uint32) (*session, error) {
 	switch {
 	case ses != nil && ses.link.Err() == nil:
 		return ses, nil
-	case known && id == s.cfg.Self:
+	case known && id == s.Self():
 		return s.loopSession()
 	case !known || ses != nil && ses.kind != ToPeer:
 		return nil, syscall.EHOSTUNREACH

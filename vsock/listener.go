@@ -21,7 +21,7 @@ const peerBacklog = 64
 // implements net.Listener. Links may come and go below it.
 type Listener struct {
 	stack *Stack
-	addr  Addr
+	port  uint32
 
 	mu      sync.Mutex
 	waiting []*Conn // oldest first
@@ -35,12 +35,14 @@ type Listener struct {
 var _ net.Listener = (*Listener)(nil)
 
 // newListener returns a Listener that is not registered yet.
-func newListener(s *Stack, addr Addr) *Listener {
-	return &Listener{stack: s, addr: addr, perPeer: make(map[xen.DomID]int), changed: make(chan struct{}, 1)}
+func newListener(s *Stack, port uint32) *Listener {
+	return &Listener{stack: s, port: port, perPeer: make(map[xen.DomID]int), changed: make(chan struct{}, 1)}
 }
 
-// Addr returns the address listened on, an Addr.
-func (l *Listener) Addr() net.Addr { return l.addr }
+// Addr returns the address listened on, an Addr. It changes with the domain's id.
+func (l *Listener) Addr() net.Addr { return l.addr() }
+
+func (l *Listener) addr() Addr { return Addr{CID: uint32(l.stack.Self()), Port: l.port} }
 
 // Accept waits for the next connection, a *Conn. It returns net.ErrClosed after
 // Close and os.ErrDeadlineExceeded after the deadline, in a *net.OpError. A
@@ -50,7 +52,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.take()
 		if err != nil {
-			return nil, listenError(opAccept, err, l.addr)
+			return nil, listenError(opAccept, err, l.addr())
 		}
 		if c != nil {
 			return c, nil
@@ -111,7 +113,7 @@ func (l *Listener) SetDeadline(t time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return listenError(opSet, net.ErrClosed, l.addr)
+		return listenError(opSet, net.ErrClosed, l.addr())
 	}
 	l.until = t
 	l.arm()
@@ -149,7 +151,7 @@ func (l *Listener) Close() error {
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
-		return listenError(opClose, net.ErrClosed, l.addr)
+		return listenError(opClose, net.ErrClosed, l.addr())
 	}
 	l.closed = true
 	waiting := l.waiting
@@ -172,7 +174,7 @@ type acceptor struct {
 
 // Offer implements mux.Acceptor.
 func (a acceptor) Offer(c *mux.Conn) bool {
-	return a.l.offer(newConn(c, a.ses, a.l.stack.cfg.Self))
+	return a.l.offer(newConn(c, a.ses, a.l.stack.Self()))
 }
 
 // Listen listens on port, or on a free ephemeral port if port is 0. A port that
@@ -181,7 +183,7 @@ func (a acceptor) Offer(c *mux.Conn) bool {
 func (s *Stack) Listen(port uint32) (*Listener, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	addr := Addr{CID: uint32(s.cfg.Self), Port: port}
+	addr := Addr{CID: uint32(s.Self()), Port: port}
 	switch {
 	case s.closed():
 		return nil, listenError(opListen, net.ErrClosed, addr)
@@ -192,7 +194,7 @@ func (s *Stack) Listen(port uint32) (*Listener, error) {
 	case s.listeners[port] != nil:
 		return nil, listenError(opListen, syscall.EADDRINUSE, addr)
 	}
-	l := newListener(s, addr)
+	l := newListener(s, addr.Port)
 	s.listeners[addr.Port] = l
 	return l, nil
 }
@@ -209,7 +211,7 @@ func (s *Stack) freePort() uint32 {
 func (s *Stack) unlisten(l *Listener) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.listeners[l.addr.Port] == l {
-		delete(s.listeners, l.addr.Port)
+	if s.listeners[l.port] == l {
+		delete(s.listeners, l.port)
 	}
 }

@@ -15,7 +15,7 @@ func (s *Stack) loopSession() (*session, error) {
 	if s.loop != nil {
 		return s.loop.dialing, nil
 	}
-	a, b, err := link.Loop(s.cfg.Self, link.Options{Log: s.cfg.Log})
+	a, b, err := link.Loop(s.Self(), link.Options{Log: s.cfg.Log})
 	if err != nil {
 		return nil, err
 	}

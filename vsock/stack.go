@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"xvsock/link"
@@ -25,8 +26,8 @@ const defaultIdle = 60 * time.Second
 
 // Config describes a Stack.
 type Config struct {
-	Self    xen.DomID
-	Backend bool // this is the backend's domain: CIDBackend is Self, port 1 may be listened on
+	Self    xen.DomID // until SetSelf
+	Backend bool      // this is the backend's domain: CIDBackend is Self, port 1 may be listened on
 	// Memory bounds what all connections may hold unread, in bytes; below 8 MiB
 	// it is 8 MiB.
 	Memory int64
@@ -54,6 +55,8 @@ type Config struct {
 type Stack struct {
 	cfg    Config
 	budget *mux.Budget // of all domains
+
+	self atomic.Uint32 // the domain's id, changed by SetSelf
 
 	mu        sync.Mutex
 	sessions  map[xen.DomID]*session
@@ -90,12 +93,32 @@ func NewStack(cfg Config) *Stack {
 		listeners: make(map[uint32]*Listener),
 		lastPort:  lastEphemeral,
 	}
+	s.self.Store(uint32(cfg.Self))
 	s.closing, s.close = context.WithCancel(context.Background())
 	return s
 }
 
 // Self is the domain whose sockets these are.
-func (s *Stack) Self() xen.DomID { return s.cfg.Self }
+func (s *Stack) Self() xen.DomID { return xen.DomID(s.self.Load()) }
+
+// SetSelf gives the domain another id, as it has when it was restored. It is called
+// while no link is served. Listeners stay, with their new address; connections of
+// the domain with itself end, for their addresses are the old ones.
+func (s *Stack) SetSelf(id xen.DomID) {
+	if s.Self() == id {
+		return
+	}
+	s.mu.Lock()
+	s.self.Store(uint32(id))
+	lp := s.loop
+	s.loop = nil
+	s.mu.Unlock()
+	if lp != nil {
+		for _, ses := range []*session{lp.dialing, lp.accepting} {
+			ses.link.End(link.Lost, link.ErrResumed)
+		}
+	}
+}
 
 // Serve runs the connections of a link until it ends, and returns why. The link
 // is not used any more then; closing it is the caller's. kind says what the other

@@ -77,8 +77,8 @@ func (c *Client) want(id xen.DomID, port uint32) (*attempt, error) {
 	defer c.mu.Unlock()
 	p := c.peers[id]
 	switch {
-	case c.closed:
-		return nil, net.ErrClosed
+	case c.over != nil:
+		return nil, c.over
 	case p == nil || p.rec == nil || len(p.rec.Out) == 0:
 		return nil, errUnreachable
 	case find(p.rec.Out, port) == nil:

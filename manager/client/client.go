@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"xvsock/link"
@@ -68,7 +69,7 @@ type Config struct {
 type Client struct {
 	cfg    Config
 	log    *slog.Logger
-	ctx    context.Context // of the link work; ended by Close
+	ctx    context.Context // of the link work; ended by Close and Lose
 	cancel context.CancelCauseFunc
 	tasks  sync.WaitGroup
 	meter  *policy.Meter
@@ -81,7 +82,7 @@ type Client struct {
 	lastID  uint64       // of our messages
 	holding int          // peers with an offer or a link
 	asked   int          // those of them that this side has asked for
-	closed  bool
+	over    error        // why nothing begins any more; nil while it may
 }
 
 var (
@@ -109,12 +110,39 @@ func New(cfg Config) *Client {
 // Close ends the conversation and all peer links, and returns once everything that
 // was held for them is given back. It waits for no other domain.
 func (c *Client) Close() error {
-	c.mu.Lock()
-	c.closed = true
-	c.mu.Unlock()
-	c.cancel(net.ErrClosed)
-	c.tasks.Wait()
+	c.end(net.ErrClosed, net.ErrClosed)
 	return nil
+}
+
+// errLost is for Dials that the loss of everything meets.
+var errLost = &linkError{errno: syscall.EHOSTUNREACH, why: link.ErrResumed}
+
+// Lose is for a domain that was resumed: everything that is known of other domains
+// and all links to them are of before. It ends the links as Lost and the
+// conversation, returns like Close, and knows of no other domain then. The next Join
+// begins anew.
+func (c *Client) Lose() {
+	c.end(errLost, link.ErrResumed)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over != errLost {
+		return // Close came meanwhile
+	}
+	c.over = nil
+	c.peers = make(map[xen.DomID]*peer)
+	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+}
+
+// end lets nothing begin any more because of over, and ends everything for cause.
+func (c *Client) end(over, cause error) {
+	c.mu.Lock()
+	if c.over != net.ErrClosed {
+		c.over = over
+	}
+	cancel := c.cancel
+	c.mu.Unlock()
+	cancel(cause)
+	c.tasks.Wait()
 }
 
 // nextID returns the id of our next message. Answers carry it back over our own

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"syscall"
 	"time"
 
@@ -64,8 +63,8 @@ func (c *Client) enter() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.closed:
-		return net.ErrClosed
+	case c.over != nil:
+		return c.over
 	case c.joining:
 		return errTwice
 	}

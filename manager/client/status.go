@@ -28,20 +28,34 @@ func (c *Client) Peers() []Peer {
 	defer c.mu.Unlock()
 	all := make([]Peer, 0, len(c.peers))
 	for _, id := range slices.Sorted(maps.Keys(c.peers)) {
-		p := c.peers[id]
-		if p.rec == nil {
-			continue
+		if s, ok := c.describe(id); ok {
+			all = append(all, s)
 		}
-		s := Peer{
-			Domain: id, Name: p.rec.Name, UUID: uuidText(p.rec.UUID), Attachment: p.rec.Attachment,
-			Out: p.rec.Out, In: p.rec.In, Access: p.rec.Access, State: p.state.String(),
-		}
-		if p.link != nil {
-			s.Generation, s.Serial = p.link.Generation(), p.link.Serial()
-		}
-		all = append(all, s)
 	}
 	return all
+}
+
+// Peer returns what is known of one domain; false if nothing is allowed with it.
+func (c *Client) Peer(id xen.DomID) (Peer, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.describe(id)
+}
+
+// describe makes the Peer of a domain. The caller holds mu.
+func (c *Client) describe(id xen.DomID) (Peer, bool) {
+	p := c.peers[id]
+	if p == nil || p.rec == nil {
+		return Peer{}, false
+	}
+	s := Peer{
+		Domain: id, Name: p.rec.Name, UUID: uuidText(p.rec.UUID), Attachment: p.rec.Attachment,
+		Out: p.rec.Out, In: p.rec.In, Access: p.rec.Access, State: p.state.String(),
+	}
+	if p.link != nil {
+		s.Generation, s.Serial = p.link.Generation(), p.link.Serial()
+	}
+	return s, true
 }
 
 // uuidText is a uuid as RFC 9562 writes it.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"runtime/debug"
 	"time"
 
@@ -31,8 +30,8 @@ func (c *Client) work(p *peer) {
 	switch {
 	case p.job != nil:
 		p.poke()
-	case c.closed:
-		p.settle(net.ErrClosed)
+	case c.over != nil:
+		p.settle(c.over)
 	default:
 		c.newJob(p)
 		c.tasks.Go(func() {
@@ -123,13 +122,13 @@ func (c *Client) finish(p *peer, err error, lived time.Duration, made bool) (mor
 		p.ended(err, lived)
 	}
 	switch {
-	case c.closed:
-		p.settle(net.ErrClosed)
+	case c.over != nil:
+		p.settle(c.over)
 	case !made && !keepsTrying(err):
 		p.settle(failure(err))
 	}
 	c.confirm(p)
-	if !c.closed && (p.ind != nil || p.attempt != nil) {
+	if c.over == nil && (p.ind != nil || p.attempt != nil) {
 		c.newJob(p)
 		return true
 	}
