@@ -17,7 +17,7 @@ import (
 var imports = map[string][]string{
 	".":                     {"launch"},
 	"launch":                {"bridge", "cli", "config", "daemon", "evtchn", "grant", "init", "link", "services", "services/logs", "services/payload", "toolstack", "xen", "xenstore"},
-	"cli":                   {"bridge", "config", "daemon", "image", "link", "manager", "manager/policy", "manager/policy/source", "services", "services/discovery", "services/health", "services/logs", "services/varlink", "sim", "toolstack", "xen", "xen/naming", "xenstore"},
+	"cli":                   {"bridge", "config", "daemon", "image", "link", "manager", "manager/policy", "manager/policy/source", "services", "services/control", "services/discovery", "services/health", "services/logs", "services/payload", "services/varlink", "sim", "toolstack", "xen", "xen/naming", "xenstore"},
 	"config":                {"services"},
 	"init":                  {"config", "kmod"},
 	"image":                 {"config", "kmod"},

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"xvsock/config"
 	"xvsock/toolstack"
 	"xvsock/xenstore"
 )
@@ -38,7 +39,7 @@ func (a *app) attachCommand() *cobra.Command {
 			"this one; each keeps its tags, unless the table has others.",
 		Args: f.check,
 		RunE: func(c *cobra.Command, args []string) error {
-			table, err := readTable(c, f.domains)
+			table, err := a.readTable(c, f.domains)
 			if err != nil {
 				return err
 			}
@@ -92,11 +93,14 @@ func domainsFlag(c *cobra.Command, path *string) {
 }
 
 // readTable reads the table of domains. Only the one that was named has to be there.
-func readTable(c *cobra.Command, path string) (*toolstack.Table, error) {
+func (a *app) readTable(c *cobra.Command, path string) (*toolstack.Table, error) {
 	if c.Flags().Changed("domains") {
-		return namedTable(path)
+		return a.namedTable(path)
 	}
 	table, err := toolstack.ReadDefaultTable()
+	if err == nil {
+		err = a.checkTable(table)
+	}
 	if err != nil {
 		return nil, &setupError{err}
 	}
@@ -104,12 +108,28 @@ func readTable(c *cobra.Command, path string) (*toolstack.Table, error) {
 }
 
 // namedTable reads the table of domains that --domains names.
-func namedTable(path string) (*toolstack.Table, error) {
+func (a *app) namedTable(path string) (*toolstack.Table, error) {
 	table, err := toolstack.ReadTable(path)
+	if err == nil {
+		err = a.checkTable(table)
+	}
 	if err != nil {
 		return nil, &setupError{fmt.Errorf("--domains: %w", err)}
 	}
 	return table, nil
+}
+
+// checkTable checks what the table tells domains, as they will when they boot.
+func (a *app) checkTable(table *toolstack.Table) error {
+	for _, d := range table.Domains() {
+		nodes, problems := config.Nodes(table.Config(d.Domain))
+		nodes.Name = fmt.Sprintf("config of %s", printable(d.Domain.String()))
+		_, more := a.table().Resolve(nodes)
+		if problems = append(problems, more...); len(problems) > 0 {
+			return errors.New(problems[0].String())
+		}
+	}
+	return nil
 }
 
 // runAttach attaches one domain.
@@ -126,8 +146,10 @@ func (f *attachFlags) runAttach(ctx context.Context, store *xenstore.Client, tab
 	if err != nil {
 		return fmt.Errorf("--backend: %w", err)
 	}
-	tags := toolstack.UniteTags(f.tags, table.Tags(toolstack.Distinct(all, front)))
-	if err := toolstack.Attach(ctx, store, front, back, tags); err != nil {
+	known := toolstack.Distinct(all, front)
+	if err := toolstack.AttachWith(ctx, store, front, back, toolstack.AttachOptions{
+		Tags: toolstack.UniteTags(f.tags, table.Tags(known)), Config: table.Config(known),
+	}); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(out, "attached %s to backend %s\n", printable(front.String()), printable(back.String()))
@@ -138,7 +160,8 @@ func (f *attachFlags) runAttach(ctx context.Context, store *xenstore.Client, tab
 func (f *attachFlags) runWatch(ctx context.Context, store *xenstore.Client, table *toolstack.Table, log io.Writer) error {
 	return toolstack.Watch(ctx, store, toolstack.WatchConfig{
 		Match: f.watch, Backend: f.backend, Log: slog.New(slog.NewTextHandler(log, nil)),
-		Tags: func(d toolstack.Domain) []string { return toolstack.UniteTags(f.tags, table.Tags(d)) },
+		Tags:   func(d toolstack.Domain) []string { return toolstack.UniteTags(f.tags, table.Tags(d)) },
+		Config: table.Config,
 	})
 }
 

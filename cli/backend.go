@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"xvsock/config"
 	"xvsock/daemon"
 	"xvsock/manager"
 	"xvsock/toolstack"
@@ -19,8 +18,6 @@ import (
 // backendFlags are the backend's own.
 type backendFlags struct {
 	daemonFlags
-	policy  string
-	budgets map[string]string
 	attach  []string
 	domains string
 }
@@ -37,9 +34,9 @@ func (a *app) backendCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error { return a.runBackend(c, &f) },
 	}
 	f.add(a, c)
-	c.Flags().StringVar(&f.policy, "policy", "", "where the rules are: a directory of NN-name.policy files, or\n"+
+	c.Flags().String("policy", "", "where the rules are: a directory of NN-name.policy files, or\n"+
 		fmt.Sprintf("%q for what was pushed (default: in dom0 %s, elsewhere %s)", daemon.PolicyInStore, daemon.PolicyDir, daemon.PolicyInStore))
-	c.Flags().StringToStringVar(&f.budgets, "budget", nil, "what each frontend may use: "+budgetNames()+" (may repeat)")
+	c.Flags().StringArray("budget", nil, "what each frontend may use: "+budgetNames()+" (may repeat)")
 	c.Flags().StringArrayVar(&f.attach, "auto-attach", nil, "attach the domains whose name fits this pattern as they appear; in dom0 (may repeat)")
 	domainsFlag(c, &f.domains)
 	return c
@@ -69,32 +66,13 @@ func budgetFields(b *manager.Budgets) []budgetField {
 	}
 }
 
-// readBudgets reads --budget.
-func readBudgets(flags map[string]string) (b manager.Budgets, err error) {
-	for name, text := range flags {
-		i := slices.IndexFunc(budgetFields(&b), func(f budgetField) bool { return f.name == name })
-		if i < 0 {
-			return b, &setupError{fmt.Errorf("--budget %.40q: there is %s", name, budgetNames())}
-		}
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 {
-			return b, &setupError{fmt.Errorf("--budget %s=%.40q: use a whole number from 1 up", name, text)}
-		}
-		*budgetFields(&b)[i].value = n
-	}
-	if err := b.Check(); err != nil {
-		return b, &setupError{fmt.Errorf("--budget: %w", err)}
-	}
-	return b, nil
-}
-
 // check checks those flags that need nothing of the platform.
 func (f *backendFlags) check(c *cobra.Command) error {
 	if len(f.attach) == 0 && c.Flags().Changed("domains") {
 		return errors.New("--domains goes with --auto-attach")
 	}
-	if f.policy != daemon.PolicyInStore {
-		if err := checkDirectory(f.policy); err != nil {
+	if policy := c.Flag("policy").Value.String(); policy != daemon.PolicyInStore {
+		if err := checkDirectory(policy); err != nil {
 			return fmt.Errorf("--policy: %w", err)
 		}
 	}
@@ -103,22 +81,23 @@ func (f *backendFlags) check(c *cobra.Command) error {
 
 // runBackend runs the backend's daemon, and beside it what attaches domains.
 func (a *app) runBackend(c *cobra.Command, f *backendFlags) error {
-	budgets, err := readBudgets(f.budgets)
-	if err != nil {
-		return err
-	}
 	if err := f.check(c); err != nil {
 		return &setupError{err}
 	}
 	var table *toolstack.Table
 	if len(f.attach) > 0 {
-		if table, err = readTable(c, f.domains); err != nil {
+		var err error
+		if table, err = a.readTable(c, f.domains); err != nil {
 			return err
 		}
 	}
-	return a.runDaemon(c, &f.daemonFlags, func(ctx context.Context, cfg daemon.Config) error {
-		cfg.Budgets = budgets
-		if cfg.Rules, err = daemon.PolicySource(f.policy, cfg.Domain, cfg.Log); err != nil {
+	return a.runDaemon(c, &f.daemonFlags, func(ctx context.Context, cfg daemon.Config) (err error) {
+		cfg.Budgets = daemon.BudgetsOf(cfg.Settings.Budgets)
+		policy := cfg.Settings.Policy
+		if cfg.Settings.Origin("policy") == config.Default {
+			policy = "" // which depends on the domain
+		}
+		if cfg.Rules, err = daemon.PolicySource(policy, cfg.Domain, cfg.Log); err != nil {
 			return &setupError{err}
 		}
 		if len(f.attach) == 0 {
@@ -131,7 +110,7 @@ func (a *app) runBackend(c *cobra.Command, f *backendFlags) error {
 		group.Go(func() error { return daemon.Backend(ctx, cfg) })
 		group.Go(func() error {
 			err := toolstack.Watch(ctx, cfg.Domain.Store, toolstack.WatchConfig{
-				Match: f.attach, Backend: cfg.Domain.ID().String(), Tags: table.Tags, Log: cfg.Log,
+				Match: f.attach, Backend: cfg.Domain.ID().String(), Tags: table.Tags, Config: table.Config, Log: cfg.Log,
 			})
 			if ctx.Err() != nil {
 				return nil

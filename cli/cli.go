@@ -10,11 +10,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"xvsock/bridge"
+	"xvsock/daemon"
 	"xvsock/link"
 	"xvsock/xenstore"
 )
@@ -25,24 +27,26 @@ type Platform struct {
 	// Store opens xenstore. Where there is none the error wraps
 	// fs.ErrNotExist.
 	Store func() (*xenstore.Client, error)
-	// Devices opens the other devices of the domain that the process runs in,
-	// puts them into it, and returns what closes them.
-	Devices func(*link.Domain) (func() error, error)
+	// Devices opens the other devices of the domain that the process runs in, whose
+	// store is open, puts them into it, and returns what closes them.
+	Devices func(context.Context, *link.Domain, *slog.Logger) (func() error, error)
+	// Services are those of this build, beside those that every build has.
+	Services []daemon.Offer
 }
 
 // app is what all commands share.
 type app struct {
 	platform Platform
 	version  string
-	control  string // path of the control socket
-	logLevel string
-	began    bool // a command has begun; errors before that are of its usage
+	offers   []daemon.Offer // services that this binary can be told to run
+	control  string         // path of the control socket
+	began    bool           // a command has begun; errors before that are of its usage
 }
 
 // Run executes the command line args and returns the process's exit code. It
 // ends when ctx does.
 func Run(ctx context.Context, p Platform, version string, args []string, stdout, stderr io.Writer) int {
-	a := &app{platform: p, version: version}
+	a := &app{platform: p, version: version, offers: append(daemon.Builtin(), p.Services...)}
 	root := a.rootCommand()
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -64,16 +68,20 @@ func (a *app) rootCommand() *cobra.Command {
 	root.Long = "xvsock joins Xen domains by virtual sockets: addresses of a domain and a port,\n" +
 		"direct links of granted pages and event channels, nothing to patch."
 	root.SilenceUsage, root.SilenceErrors = true, true
+	// Its text is cobra's: a template of our own would bring text/template in, for whose
+	// sake the linker keeps every method of every type, a fifth of the binary.
 	root.Version = a.version
-	root.SetVersionTemplate("xvsock {{.Version}}\n")
 	root.PersistentFlags().StringVar(&a.control, "control", bridge.ControlPath, "control socket of this domain's daemon")
 	root.AddCommand(
 		a.backendCommand(), a.domainCommand(), a.simCommand(),
 		a.attachCommand(), a.detachCommand(), a.policyCommand(),
 		a.statusCommand(), a.peersCommand(), a.servicesCommand(), a.resolveCommand(), a.pingCommand(),
+		a.healthCommand(), a.logCommand(), a.metricsCommand(), a.configCommand(),
+		a.restartCommand(), a.logLevelCommand(), a.shutdownCommand(),
 		a.imageCommand(), a.versionCommand(),
 	)
 	a.noteBegin(root)
+	a.completeAll(root)
 	return root
 }
 
@@ -131,7 +139,7 @@ func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(c.OutOrStdout(), "xvsock", a.version)
+			_, err := fmt.Fprintln(c.OutOrStdout(), "xvsock version", a.version)
 			return err
 		},
 	}

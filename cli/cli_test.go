@@ -1,11 +1,6 @@
 package cli_test
 
 import (
-	"bytes"
-	"debug/elf"
-	"encoding/binary"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -25,6 +20,7 @@ func TestHelp(t *testing.T) {
 		"help-ping":        {"ping", "--help"},
 		"help-image":       {"image"},
 		"help-image-build": {"image", "build", "--help"},
+		"help-image-check": {"image", "check", "--help"},
 		"help-image-xlcfg": {"image", "xlcfg", "--help"},
 	} {
 		r := run(t, args...)
@@ -37,7 +33,7 @@ func TestHelp(t *testing.T) {
 
 func TestVersion(t *testing.T) {
 	for _, arg := range []string{"version", "--version"} {
-		if r := run(t, arg); r.code != 0 || r.stdout != "xvsock v1.2.3\n" {
+		if r := run(t, arg); r.code != 0 || r.stdout != "xvsock version v1.2.3\n" {
 			t.Errorf("%s: %+v", arg, r)
 		}
 	}
@@ -54,11 +50,11 @@ func TestBadUsageIsToldInOneLine(t *testing.T) {
 		"services a b":                    "at most 1 arg",
 		"services -o xml":                 `-o "xml": use table or json`,
 		"peers -o":                        "needs an argument",
-		"status now":                      `status takes no argument such as "now"`,
+		"status now then":                 `accepts at most 1 arg(s), received 2`,
 		"backend now":                     `backend takes no argument such as "now"`,
-		"backend --log loud":              `--log "loud": use debug, info, warn or error`,
-		"backend --service ssh":           `--service "ssh": not built in; there is echo`,
-		"domain --service \x1b[2J":        `not built in; there is echo`,
+		"backend --log loud":              `--log="loud": not one of debug, info, warn, error`,
+		"backend --service ssh":           `--service="ssh": no service "ssh" is built in`,
+		"domain --service \x1b[2J":        `binary data: byte 0x1b`,
 		"attach":                          "accepts 1 arg",
 		"attach a b":                      "accepts 1 arg",
 		"detach":                          "accepts 1 arg",
@@ -72,6 +68,12 @@ func TestBadUsageIsToldInOneLine(t *testing.T) {
 		"version now":                     `version takes no argument such as "now"`,
 		"image build":                     `required flag(s) "output" not set`,
 		"image build -o x y":              `build takes no argument such as "y"`,
+		"image build -o x --format xml":   `--format "xml": use table or json`,
+		"image build -o x --add a:b":      `add a: the path in the image, "b", does not begin with a slash`,
+		"image build -o x --add :/b":      `no file named; use FILE or FILE:/PATH/IN/THE/IMAGE`,
+		"image check":                     "accepts 1 arg",
+		"image check a b":                 "accepts 1 arg",
+		"image check a --format yaml":     `--format "yaml": use table or json`,
 		"image xlcfg":                     `required flag(s) "kernel", "name", "ramdisk" not set`,
 		"image xlcfg --name a --kernel k": `required flag(s) "ramdisk" not set`,
 		"image xlcfg --memory much":       `invalid argument "much" for "--memory"`,
@@ -84,47 +86,4 @@ func TestBadUsageIsToldInOneLine(t *testing.T) {
 		}
 		oneLine(t, r)
 	}
-}
-
-func TestImageErrorsNameTheThing(t *testing.T) {
-	dir := t.TempDir()
-	for _, c := range []struct{ args, want string }{
-		{"image build -o " + dir + "/x --program /nonexistent", "/nonexistent"},
-		{"image build -o " + dir + "/x --program /etc/passwd", "/etc/passwd"},
-	} {
-		r := run(t, strings.Split(c.args, " ")...)
-		if r.code != 1 || !strings.Contains(r.stderr, c.want) {
-			t.Errorf("%q ends with %d: %s", c.args, r.code, r.stderr)
-		}
-		oneLine(t, r)
-	}
-}
-
-func TestAnImageWithoutDriversSaysSo(t *testing.T) {
-	var program bytes.Buffer
-	header := elf.Header64{Type: uint16(elf.ET_EXEC), Machine: uint16(elf.EM_X86_64), Version: uint32(elf.EV_CURRENT), Ehsize: 64}
-	copy(header.Ident[:], elf.ELFMAG)
-	header.Ident[elf.EI_CLASS], header.Ident[elf.EI_DATA] = byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB)
-	header.Ident[elf.EI_VERSION] = byte(elf.EV_CURRENT)
-	if err := binary.Write(&program, binary.LittleEndian, header); err != nil {
-		t.Fatal(err)
-	}
-	init := filepath.Join(t.TempDir(), "init")
-	if err := os.WriteFile(init, program.Bytes(), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	r := run(t, "image", "build", "--program", init, "-o", init+".cpio.gz")
-	_, rest, _ := strings.Cut(r.stdout, "\n")
-	if want := "no drivers in it: for a kernel that has the Xen drivers built in (else use --modules)\n"; r.code != 0 || rest != want {
-		t.Errorf("%+v, want the second line %q", r, want)
-	}
-}
-
-func TestImageXLConfigIsPrinted(t *testing.T) {
-	r := run(t, "image", "xlcfg", "--name", "web", "--type", "pv", "--kernel", "/boot/vmlinuz", "--ramdisk", "web.cpio.gz",
-		"--cmdline", "xvsock.service=echo")
-	if r.code != 0 || r.stderr != "" {
-		t.Fatalf("%+v", r)
-	}
-	golden(t, "image-xlcfg", r.stdout)
 }

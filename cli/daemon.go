@@ -2,55 +2,42 @@ package cli
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"xvsock/bridge"
+	"xvsock/config"
 	"xvsock/daemon"
 	"xvsock/link"
+	"xvsock/services/logs"
+	"xvsock/services/payload"
 	"xvsock/toolstack"
 )
 
-// daemonFlags are those that both daemons take.
+// daemonFlags are those that both daemons take and that are no settings; the others
+// are read where settings are.
 type daemonFlags struct {
-	name     string
-	services []string
+	file string
 }
 
 // add adds the flags to c.
 func (f *daemonFlags) add(a *app, c *cobra.Command) {
-	c.Flags().StringVar(&f.name, "name", "", "label of this domain in its own answers (default: the toolstack's name)")
-	c.Flags().StringArrayVar(&f.services, "service", nil, "built-in service to run: "+builtinNames()+" (may repeat)")
-	c.Flags().StringVar(&a.logLevel, "log", "info", "debug, info, warn or error")
+	c.Flags().String("name", "", "label of this domain in its own answers (default: the toolstack's name)")
+	c.Flags().StringArray("service", nil, "service to run: "+builtinNames()+",\nor a program or socket as NAME:PORT:exec:/PATH (see docs/configuration.md; may repeat)")
+	c.Flags().String("log", "info", "debug, info, warn or error")
+	c.Flags().StringVar(&f.file, "config", config.FilePath, "file of settings, weaker than these flags; it need not be there")
 }
 
-// builtinNames lists what --service takes.
+// builtinNames lists the services that --service takes by their names.
 func builtinNames() string {
 	var names []string
 	for _, o := range daemon.Builtin() {
 		names = append(names, o.Info.Name)
 	}
 	return strings.Join(names, ", ")
-}
-
-// offers are the services that were asked for.
-func (f *daemonFlags) offers() ([]daemon.Offer, error) {
-	var out []daemon.Offer
-next:
-	for _, name := range f.services {
-		for _, o := range daemon.Builtin() {
-			if o.Info.Name == name {
-				out = append(out, o)
-				continue next
-			}
-		}
-		return nil, &setupError{fmt.Errorf("--service %q: not built in; there is %s", name, builtinNames())}
-	}
-	return out, nil
 }
 
 // domainCommand is `xvsock domain`.
@@ -68,16 +55,15 @@ func (a *app) domainCommand() *cobra.Command {
 
 // runDaemon runs a daemon on the real platform until it is told to end.
 func (a *app) runDaemon(c *cobra.Command, f *daemonFlags, run func(context.Context, daemon.Config) error) error {
-	log, err := a.newLog(c.ErrOrStderr())
+	flags, err := a.flagSettings(c)
 	if err != nil {
 		return err
 	}
-	offers, err := f.offers()
-	if err != nil {
-		return err
-	}
+	level, records := new(slog.LevelVar), logs.NewBuffer(0)
+	log := slog.New(slog.NewMultiHandler(
+		slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: level}), records.Handler(level, time.Now())))
 	ctx := c.Context()
-	dom, closeDomain, err := a.openDomain(ctx)
+	dom, closeDomain, err := a.openDomain(ctx, log)
 	if err != nil {
 		return err
 	}
@@ -86,14 +72,25 @@ func (a *app) runDaemon(c *cobra.Command, f *daemonFlags, run func(context.Conte
 			log.Warn("close devices", "error", err)
 		}
 	}()
+	told, err := a.readSettings(ctx, dom, flags, f.file, c.Flags().Changed("config"), log)
+	if err != nil {
+		return err
+	}
+	level.Set(told.Log)
 	control, err := bridge.ListenControl(a.control)
 	if err != nil {
 		return &setupError{err}
 	}
 	defer control.Close()
+	notify := newNotifier(ctx, log)
 	err = run(ctx, daemon.Config{
-		Domain: dom, Name: a.ownName(ctx, f, dom), Version: a.version, Services: offers, Control: control, Log: log,
-		Ready: func() { log.Info("ready", "domain", dom.ID(), "control", a.control) },
+		Domain: dom, Name: ownName(ctx, told.Name, dom), Version: a.version, Control: control, Log: log,
+		Services: daemon.Offers(told.Services, a.offers, payload.OwnChildren()),
+		Settings: told.Config, Problems: told.problems, Logs: records, Level: level,
+		Ready: func() {
+			log.Info("ready", "domain", dom.ID(), "control", a.control)
+			notify.ready("serving as domain %v, control socket %s", dom.ID(), a.control)
+		},
 	})
 	if err == nil {
 		log.Info("stopped")
@@ -103,23 +100,13 @@ func (a *app) runDaemon(c *cobra.Command, f *daemonFlags, run func(context.Conte
 
 // ownName is the label of this domain: the one that was given, or the toolstack's
 // name, which every domain may read of itself.
-func (a *app) ownName(ctx context.Context, f *daemonFlags, dom *link.Domain) string {
-	if f.name != "" {
-		return f.name
+func ownName(ctx context.Context, given string, dom *link.Domain) string {
+	if given != "" {
+		return given
 	}
 	self, err := toolstack.Describe(ctx, dom.Store, dom.ID())
 	if err != nil {
 		return "" // a label is not worth more
 	}
 	return self.Name
-}
-
-// newLog returns the log of a daemon that runs in a terminal or under a service
-// manager.
-func (a *app) newLog(w io.Writer) (*slog.Logger, error) {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(a.logLevel)); err != nil {
-		return nil, &setupError{fmt.Errorf("--log %q: use debug, info, warn or error", a.logLevel)}
-	}
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})), nil
 }

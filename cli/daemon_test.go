@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,7 +23,7 @@ func xen(dom *sim.Domain) cli.Platform {
 	proc := dom.NewProcess()
 	return cli.Platform{
 		Store: func() (*xenstore.Client, error) { return proc.Xenstore(), nil },
-		Devices: func(d *link.Domain) (func() error, error) {
+		Devices: func(_ context.Context, d *link.Domain, _ *slog.Logger) (func() error, error) {
 			d.Grants, d.Events = proc.Grants(), proc.Events()
 			return func() error { return nil }, nil
 		},
@@ -168,7 +169,7 @@ func TestADaemonThatCannotStartSaysWhatToDo(t *testing.T) {
 	}
 	noDevices := func(err error) cli.Platform {
 		p := xen(h.Domain(0))
-		p.Devices = func(*link.Domain) (func() error, error) { return nil, err }
+		p.Devices = func(context.Context, *link.Domain, *slog.Logger) (func() error, error) { return nil, err }
 		return p
 	}
 	dir := t.TempDir()

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"xvsock/daemon"
@@ -71,10 +72,10 @@ func (d *demo) list(ctx context.Context, from, to, title string, want int) error
 	return nil
 }
 
-// serving counts the services that are up.
+// serving counts the services that are up, but for those that every domain has.
 func serving(records []discovery.Record) (n int) {
 	for _, r := range records {
-		if r.State == services.Serving {
+		if r.State == services.Serving && !isManagement(r) {
 			n++
 		}
 	}
@@ -83,6 +84,7 @@ func serving(records []discovery.Record) (n int) {
 
 // summary is a list of services, a line for each domain.
 func summary(records []discovery.Record) (lines []string) {
+	records = slices.DeleteFunc(slices.Clone(records), isManagement)
 	for i, r := range records {
 		text := fmt.Sprintf("%s on %d (%s)", r.Name, r.Port, r.State)
 		if i > 0 && records[i-1].Domain == r.Domain {

@@ -11,49 +11,21 @@ import (
 // imageCommand is `xvsock image`.
 func (a *app) imageCommand() *cobra.Command {
 	c := group("image", "Make what a service domain boots from")
-	c.AddCommand(a.imageBuildCommand(), a.imageXLCommand())
+	c.AddCommand(a.imageBuildCommand(), a.imageCheckCommand(), a.imageXLCommand())
 	return c
 }
 
-// imageBuildCommand is `xvsock image build`.
-func (a *app) imageBuildCommand() *cobra.Command {
-	var o image.Options
-	c := &cobra.Command{
-		Use: "build", Short: "Write the initramfs of a service domain", Args: noArgs,
-		Long: "build writes an initramfs with this program as PID 1 and the kernel modules that it\n" +
-			"needs. The same inputs give the same bytes.",
-		Example: "  xvsock image build --kernel /boot/vmlinuz-6.1.0-56-cloud-amd64 \\\n" +
-			"      --modules /lib/modules/6.1.0-56-cloud-amd64 -o web.cpio.gz",
-		RunE: func(c *cobra.Command, _ []string) error {
-			r, err := image.Build(o)
-			if err != nil {
-				return err
-			}
-			w := c.OutOrStdout()
-			fmt.Fprintf(w, "%s: %d bytes, %d unpacked, sha256 %s\n", r.Output, r.Size, r.Unpacked, r.SHA256)
-			if r.Version != "" {
-				fmt.Fprintf(w, "modules for Linux %s:\n", r.Version)
-			}
-			if o.ModulesDir == "" {
-				fmt.Fprintln(w, "no drivers in it: for a kernel that has the Xen drivers built in (else use --modules)")
-			}
-			for _, m := range r.Modules {
-				fmt.Fprintf(w, "  %s\n", m)
-			}
-			for _, m := range r.Builtin {
-				fmt.Fprintf(w, "  %s is built in\n", m)
-			}
-			return nil
-		},
+// formatFlag adds --format to a command whose -o names a file, or could be taken for
+// that.
+func formatFlag(c *cobra.Command) *string {
+	format := c.Flags().String("format", outputTable, outputTable+" or "+outputJSON)
+	c.PreRunE = func(*cobra.Command, []string) error {
+		if *format != outputTable && *format != outputJSON {
+			return fmt.Errorf("--format %q: use table or json", *format)
+		}
+		return nil
 	}
-	f := c.Flags()
-	f.StringVarP(&o.Output, "output", "o", "", "file to write")
-	f.StringVar(&o.Kernel, "kernel", "", "the kernel that the domain will boot, to check that the modules are its own")
-	f.StringVar(&o.ModulesDir, "modules", "", "lib/modules/VERSION of that kernel; none if it has all drivers built in")
-	f.StringSliceVar(&o.Modules, "module", nil, "modules to take beside what they need (default: the Xen drivers)")
-	f.StringVar(&o.Program, "program", "", "static program to be PID 1 (default: this one)")
-	c.MarkFlagRequired("output")
-	return c
+	return format
 }
 
 // imageXLCommand is `xvsock image xlcfg`.

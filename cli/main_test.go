@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,8 +36,10 @@ type result struct {
 // nowhere is a machine without Xen.
 func nowhere() cli.Platform {
 	return cli.Platform{
-		Store:   func() (*xenstore.Client, error) { return nil, fs.ErrNotExist },
-		Devices: func(*link.Domain) (func() error, error) { return nil, errors.New("not reached") },
+		Store: func() (*xenstore.Client, error) { return nil, fs.ErrNotExist },
+		Devices: func(context.Context, *link.Domain, *slog.Logger) (func() error, error) {
+			return nil, errors.New("not reached")
+		},
 	}
 }
 

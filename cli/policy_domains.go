@@ -24,9 +24,9 @@ func policyDomain(d daemon.PolicyDomain) policy.Domain {
 // readDomains reads the domains from a file. backend names the backend's among
 // them; "" is domain 0. Domain 0 need not stand there.
 func (v *policyView) readDomains(file, backend string) error {
-	table, err := namedTable(file)
+	table, err := toolstack.ReadTable(file)
 	if err != nil {
-		return err
+		return &setupError{fmt.Errorf("--domains: %w", err)}
 	}
 	v.from = "in " + file
 	zero := -1

@@ -1,15 +1,15 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"xvsock/daemon"
+	"xvsock/services"
 	"xvsock/services/discovery"
 )
 
@@ -19,8 +19,12 @@ func (a *app) servicesCommand() *cobra.Command {
 		Use: "services [DOMAIN]", Short: "List services: of the whole host, or as one domain answers", Args: cobra.MaximumNArgs(1),
 		Long: "Without DOMAIN, services asks the backend's directory, which knows what all domains\n" +
 			"have registered. With DOMAIN it asks port 2 of that domain: an id, self or @backend.\n" +
-			"Names and uuids are known in the backend's domain only.",
+			"Names and uuids are known in the backend's domain only.\n\n" +
+			"What every domain has for its toolstack (health, control, metrics, log) is listed with\n" +
+			"--all, or if it is not well.",
 	}
+	var all bool
+	c.Flags().BoolVarP(&all, "all", "a", false, "list also what every domain has for its toolstack")
 	output := outputFlag(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		var in daemon.ServicesArgs
@@ -31,9 +35,17 @@ func (a *app) servicesCommand() *cobra.Command {
 		if err := a.call(c.Context(), daemon.MethodServices, in, &out); err != nil {
 			return err
 		}
+		if !all {
+			out.Services = slices.DeleteFunc(out.Services, isManagement)
+		}
 		return printServices(c, *output, out.Services)
 	}
 	return c
+}
+
+// isManagement reports whether a record says nothing that is not known of every domain.
+func isManagement(r discovery.Record) bool {
+	return r.Port >= services.PortHealth && r.Port <= services.PortLog && r.State == services.Serving
 }
 
 // serviceJSON is a service as `-o json` prints it. The shape only ever grows.
@@ -78,103 +90,24 @@ func (a *app) resolveCommand() *cobra.Command {
 	return c
 }
 
-// statusCommand is `xvsock status`.
-func (a *app) statusCommand() *cobra.Command {
-	c := &cobra.Command{Use: "status", Short: "Say what the daemon of this domain is doing", Args: noArgs}
-	output := outputFlag(c)
-	c.RunE = func(c *cobra.Command, _ []string) error {
-		var s daemon.Status
-		if err := a.call(c.Context(), daemon.MethodStatus, nil, &s); err != nil {
-			return err
-		}
-		up := 0
-		for _, l := range s.Links {
-			if l.Up {
-				up++
-			}
-		}
-		uptime := time.Duration(s.Uptime * float64(time.Second)).Truncate(time.Second).String()
-		err := printList(c.OutOrStdout(), *output, s, []string{"ROLE", "DOMAIN", "NAME", "LINKS UP", "UPTIME", "VERSION"},
-			[][]string{{s.Role, decimal(s.Domain), s.Name, fmt.Sprintf("%d of %d", up, len(s.Links)), uptime, s.Version}})
-		if err != nil || s.Policy == nil || *output != outputTable {
-			return err
-		}
-		return printPolicyState(c, s.Policy)
-	}
-	return c
-}
-
-// printPolicyState prints what is in force at a backend, and what is wrong with what
-// should be.
-func printPolicyState(c *cobra.Command, p *daemon.PolicyState) error {
-	fmt.Fprintln(c.OutOrStdout())
-	return printList(c.OutOrStdout(), outputTable, nil, []string{"POLICY", "VERSION", "RULES", "UNCONFIRMED", "ERROR"},
-		[][]string{{p.Source, p.Version, decimal(p.Rules), decimal(p.Unconfirmed), p.Error}})
-}
-
-// peersCommand is `xvsock peers`.
-func (a *app) peersCommand() *cobra.Command {
-	c := &cobra.Command{
-		Use: "peers", Short: "List the links of this domain, and whom it may link to", Args: noArgs,
-		Long: "peers lists the domains that this one is linked to, or may be. In a frontend these\n" +
-			"are its backend and its peers, with the ports that policy opens there (OUT) and here\n" +
-			"(IN). In the backend's domain they are the frontends, with the peers that each one\n" +
-			"has a direct link to.",
-	}
-	output := outputFlag(c)
-	c.RunE = func(c *cobra.Command, _ []string) error {
-		var s daemon.Status
-		if err := a.call(c.Context(), daemon.MethodStatus, nil, &s); err != nil {
-			return err
-		}
-		head := []string{"DOMAIN", "NAME", "ROLE", "LINK", "CONNECTIONS", "PAGES", "OUT", "IN", "UUID"}
-		if s.Policy != nil {
-			head = []string{"DOMAIN", "NAME", "ROLE", "LINK", "CONNECTIONS", "PAGES", "LINKED TO", "UUID"}
-		}
-		var rows [][]string
-		for _, l := range s.Links {
-			row := []string{decimal(l.Domain), l.Name, l.Kind, l.State, decimal(l.Connections), decimal(l.Pages)}
-			if s.Policy == nil {
-				row = append(row, openPorts(l, l.Out), openPorts(l, l.In))
-			} else {
-				row = append(row, linkedTo(l))
-			}
-			rows = append(rows, append(row, l.UUID))
-		}
-		return printList(c.OutOrStdout(), *output, s.Links, head, rows)
-	}
-	return c
-}
-
-// openPorts are those that a peer opens, or that are open to it; with the backend it
-// decides.
-func openPorts(l daemon.Link, open []string) string {
-	if l.Backend {
-		return "*"
-	}
-	return strings.Join(open, ",")
-}
-
-// linkedTo names the peers of a frontend.
-func linkedTo(l daemon.Link) string {
-	var names []string
-	for _, p := range l.Links {
-		names = append(names, cmp.Or(p.Name, decimal(p.Domain)))
-	}
-	return strings.Join(names, ",")
-}
-
 // pingCommand is `xvsock ping`.
 func (a *app) pingCommand() *cobra.Command {
 	var in daemon.PingArgs
 	c := &cobra.Command{
 		Use: "ping DOMAIN", Short: "Move bytes through a domain's echo service and compare them", Args: cobra.ExactArgs(1),
+		Long: "ping sends random bytes to a service that sends back what it is sent, ends its sending\n" +
+			"side, and compares what comes back. That is echo, or with --port another service.",
 	}
+	var port string
 	output := outputFlag(c)
 	c.Flags().Int64Var(&in.Bytes, "bytes", 64, fmt.Sprintf("how many bytes, 1 to %d", daemon.MaxPing))
-	c.RunE = func(c *cobra.Command, args []string) error {
+	c.Flags().StringVar(&port, "port", services.WellKnown(services.PortEcho), "port of the service, or its well-known name")
+	c.RunE = func(c *cobra.Command, args []string) (err error) {
 		if in.Bytes < 1 || in.Bytes > daemon.MaxPing {
 			return &setupError{fmt.Errorf("--bytes %d: use 1 to %d", in.Bytes, daemon.MaxPing)}
+		}
+		if in.Port, err = services.ParsePort(port); err != nil {
+			return &setupError{fmt.Errorf("--port: %w", err)}
 		}
 		in.Domain = args[0]
 		// The daemon bounds the ping; this is for a daemon that hangs.

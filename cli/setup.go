@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"time"
 
 	"xvsock/link"
@@ -42,7 +43,7 @@ func (a *app) withStore(f func(*xenstore.Client) error) error {
 
 // openDomain opens xenstore and the devices of this domain. The function that it
 // returns closes them.
-func (a *app) openDomain(ctx context.Context) (_ *link.Domain, _ func() error, err error) {
+func (a *app) openDomain(ctx context.Context, log *slog.Logger) (_ *link.Domain, _ func() error, err error) {
 	store, err := a.openStore()
 	if err != nil {
 		return nil, nil, err
@@ -62,7 +63,7 @@ func (a *app) openDomain(ctx context.Context) (_ *link.Domain, _ func() error, e
 		return nil, nil, &setupError{fmt.Errorf("find out this domain's id: %w", err)}
 	}
 	d := link.NewDomain(self, nil, nil, store)
-	closeDevices, err := a.platform.Devices(d)
+	closeDevices, err := a.platform.Devices(ctx, d, log)
 	if errors.Is(err, fs.ErrPermission) {
 		err = fmt.Errorf("%w: run as root", err)
 	}

@@ -6,8 +6,10 @@ import (
 	"io"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"xvsock/bridge"
-	"xvsock/daemon"
+	"xvsock/services/control"
 )
 
 // shutdownTimeout bounds how long PID 1 may take to hear that it shall end.
@@ -29,9 +31,24 @@ func Shutdown(reboot bool, stderr io.Writer) int {
 func (a *app) shutdown(reboot bool, stderr io.Writer) int {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
-	if err := a.call(ctx, daemon.MethodShutdown, daemon.ShutdownArgs{Reboot: reboot}, nil); err != nil {
+	if err := a.call(ctx, control.MethodShutdown, map[string]bool{"reboot": reboot}, nil); err != nil {
 		fmt.Fprintln(stderr, "xvsock: tell PID 1 to end:", explain(err))
 		return exitSetup
 	}
 	return 0
+}
+
+// shutdownCommand is `xvsock shutdown`.
+func (a *app) shutdownCommand() *cobra.Command {
+	var reboot bool
+	c := &cobra.Command{
+		Use: "shutdown DOMAIN", Short: "Have a service domain power off, or reboot", Args: cobra.ExactArgs(1),
+		Long: "shutdown asks PID 1 of DOMAIN to end it in order, as `xl shutdown` and `xl reboot` do,\n" +
+			"and does not wait for the end. A domain whose PID 1 is not xvsock refuses.",
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.ask(c.Context(), order(args[0], control.MethodShutdown, map[string]bool{"reboot": reboot}), nil)
+		},
+	}
+	c.Flags().BoolVar(&reboot, "reboot", false, "reboot it")
+	return c
 }

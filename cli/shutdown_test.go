@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"xvsock/bridge"
-	"xvsock/daemon"
+	"xvsock/services/control"
 	"xvsock/services/varlink"
 )
 
@@ -25,8 +25,10 @@ func TestShutdownTellsPID1(t *testing.T) {
 			c, err := l.Accept()
 			if err == nil {
 				err = new(varlink.Server).Serve(t.Context(), c, varlink.Methods{
-					daemon.MethodShutdown: func(_ context.Context, call *varlink.Call) (any, error) {
-						var args daemon.ShutdownArgs
+					control.MethodShutdown: func(_ context.Context, call *varlink.Call) (any, error) {
+						var args struct {
+							Reboot bool `json:"reboot"`
+						}
 						err := call.Decode(&args)
 						told = &args.Reboot
 						return nil, err

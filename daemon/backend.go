@@ -13,6 +13,7 @@ import (
 	"xvsock/manager/policy"
 	"xvsock/services"
 	"xvsock/services/discovery"
+	"xvsock/services/varlink"
 	"xvsock/toolstack"
 	"xvsock/vsock"
 	"xvsock/xen"
@@ -34,20 +35,33 @@ func Backend(ctx context.Context, cfg Config) error {
 		Up:   b.up, Down: b.down, Changed: b.host.PolicyChanged,
 	})
 	b.daemon = newDaemon(cfg, vsock.Config{Backend: true, Guard: b.manager, MaxConns: cfg.Budgets.Connections})
-	control := b.control(b)
-	control[MethodPolicy] = b.policy
-	return b.run(ctx, b.host, callerOf(b.who), control, func(ctx context.Context) error {
+	own := varlink.Methods{MethodPolicy: b.policy}
+	return b.run(ctx, b, b.host, own, func(ctx context.Context) error {
 		group, ctx := errgroup.WithContext(ctx)
-		group.Go(func() error { return b.mirror(ctx) })
 		if b.cfg.Rules != nil {
 			group.Go(func() error { return b.cfg.Rules.Run(ctx, b.manager.SetPolicy) })
 		}
 		group.Go(func() error {
-			b.awaitRules(ctx)
-			return b.manager.Run(ctx, b.stack)
+			return b.live(ctx, life{
+				links: b.links,
+				lose:  func() {}, // the manager has nothing left without frontends
+				renew: func(ctx context.Context) { b.manager.SetSelf(ownFacts(ctx, b.cfg)) },
+			})
 		})
 		return group.Wait()
 	})
+}
+
+// links serves the frontends, and keeps the backend's own services in the directory,
+// until ctx ends.
+func (b *backend) links(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return b.mirror(ctx) })
+	group.Go(func() error {
+		b.awaitRules(ctx)
+		return b.manager.Run(ctx, b.stack)
+	})
+	return group.Wait()
 }
 
 // awaitRules waits until the policy was read for the first time. A manager that was
@@ -91,6 +105,16 @@ func (b *backend) visible(c discovery.Caller, r discovery.Record) bool {
 	return b.manager.Allowed(b.realID(c.Domain), b.realID(r.DomainID), r.Port)
 }
 
+// sees implements role: whoever may connect to it, and this domain's own root.
+func (b *backend) sees(c services.Caller, port uint32) bool {
+	return b.visible(c, discovery.Record{DomainID: uint16(xen.DomIDSelf), Port: port})
+}
+
+// commands implements role: the domain with the toolstack, and this domain itself.
+func (b *backend) commands(c services.Caller) bool {
+	return c.Domain == 0 || xen.DomID(c.Domain) == xen.DomIDSelf
+}
+
 // realID is the domain that goes by id in the directory; see self.
 func (b *backend) realID(id uint16) xen.DomID {
 	if xen.DomID(id) == xen.DomIDSelf {
@@ -123,7 +147,7 @@ func frontendCaller(f manager.Identity) services.Caller {
 // frontend has, for the domain may be a frontend of its own as well.
 func (b *backend) self() services.Caller {
 	return services.Caller{
-		Domain: uint16(xen.DomIDSelf), CID: vsock.CIDOf(b.cfg.Domain.ID()), Name: b.cfg.Name,
+		Domain: uint16(xen.DomIDSelf), CID: vsock.CIDOf(b.cfg.Domain.ID()), Name: b.name(),
 		// Its own registry, not one that calls over a link.
 		Port: services.PortDiscovery,
 	}
@@ -172,7 +196,7 @@ func (local) Close() error { return nil }
 // find returns the one domain that spec names, of this one and its frontends, by
 // what the toolstack wrote of them.
 func (b *backend) find(spec string) (toolstack.Domain, error) {
-	self := toolstack.Domain{ID: b.cfg.Domain.ID(), Name: b.cfg.Name}
+	self := toolstack.Domain{ID: b.cfg.Domain.ID(), Name: b.name()}
 	if spec == "self" || spec == "@backend" {
 		return self, nil
 	}

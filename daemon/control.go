@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"syscall"
 	"time"
 
 	"xvsock/services"
+	"xvsock/services/control"
 	"xvsock/services/discovery"
 	"xvsock/services/varlink"
 	"xvsock/vsock"
@@ -37,43 +39,55 @@ type role interface {
 	resolve(ctx context.Context, directory *discovery.Client, name, spec string) (discovery.Record, error)
 	// describe fills in what is said of the links and, by a backend, of policy.
 	describe(*Status)
+	// who tells who made a connection, or that it is not to be served.
+	who(*vsock.Conn) (services.Caller, bool)
+	// sees reports whether a caller may know of this domain's service on port.
+	sees(c services.Caller, port uint32) bool
+	// commands reports whether a caller's root gives orders to this domain.
+	commands(services.Caller) bool
 }
 
 // control returns the methods of the control socket that both kinds have.
 func (d *daemon) control(role role) varlink.Methods {
-	c := &control{daemon: d, role: role}
+	c := &controlSocket{daemon: d, role: role}
 	methods := varlink.Methods{
 		MethodStatus:   c.status,
 		MethodServices: c.services,
 		MethodResolve:  c.resolve,
 		MethodPing:     c.ping,
+		MethodAsk:      c.relay,
+		MethodMetrics:  c.metrics,
 	}
-	if d.cfg.Shutdown != nil {
-		methods[MethodShutdown] = c.shutdown
-	}
-	methods.Describe(d.info(), map[string]string{ControlInterface: controlInterface})
+	// What port 4 offers to the toolstack, this domain's own root has too.
+	maps.Copy(methods, (&orders{daemon: d, role: role}).methods())
+	methods.Describe(d.info(), map[string]string{ControlInterface: controlInterface, control.Name: control.Interface})
 	return methods
 }
 
-// control answers at the control socket.
-type control struct {
+// controlSocket answers at the control socket.
+type controlSocket struct {
 	*daemon
 	role role
 }
 
 // status answers MethodStatus.
-func (c *control) status(context.Context, *varlink.Call) (any, error) {
+func (c *controlSocket) status(_ context.Context, call *varlink.Call) (any, error) {
+	return c.statusOf(c.role).answer(call, func(s Status) any { return s })
+}
+
+// statusOf is what the daemon is doing.
+func (d *daemon) statusOf(r role) Status {
 	s := Status{
-		Domain: uint16(c.cfg.Domain.ID()), Name: c.cfg.Name,
-		Version: c.cfg.Version, Uptime: time.Since(c.started).Seconds(), Goroutines: runtime.NumGoroutine(),
-		Watches: c.cfg.Domain.Store.Watches(), Links: []Link{},
+		Domain: uint16(d.cfg.Domain.ID()), Name: d.name(),
+		Version: d.cfg.Version, Uptime: time.Since(d.started).Seconds(), Goroutines: runtime.NumGoroutine(),
+		Watches: d.cfg.Domain.Store.Watches(), Links: []Link{},
 	}
-	c.role.describe(&s)
-	return s, nil
+	r.describe(&s)
+	return s
 }
 
 // services answers MethodServices.
-func (c *control) services(ctx context.Context, call *varlink.Call) (any, error) {
+func (c *controlSocket) services(ctx context.Context, call *varlink.Call) (any, error) {
 	var args ServicesArgs
 	if err := call.Decode(&args); err != nil {
 		return nil, err
@@ -88,7 +102,7 @@ func (c *control) services(ctx context.Context, call *varlink.Call) (any, error)
 }
 
 // resolve answers MethodResolve.
-func (c *control) resolve(ctx context.Context, call *varlink.Call) (any, error) {
+func (c *controlSocket) resolve(ctx context.Context, call *varlink.Call) (any, error) {
 	var args ResolveArgs
 	if err := call.Decode(&args); err != nil {
 		return nil, err
@@ -105,19 +119,9 @@ func (c *control) resolve(ctx context.Context, call *varlink.Call) (any, error) 
 	return reply, err
 }
 
-// shutdown answers MethodShutdown.
-func (c *control) shutdown(_ context.Context, call *varlink.Call) (any, error) {
-	var args ShutdownArgs
-	if err := call.Decode(&args); err != nil {
-		return nil, err
-	}
-	c.cfg.Shutdown(args.Reboot)
-	return nil, nil
-}
-
 // ask asks the discovery service of a domain; "" is the backend, whose directory
 // is the host's.
-func (c *control) ask(ctx context.Context, domain string, query func(context.Context, *discovery.Client) error) error {
+func (c *controlSocket) ask(ctx context.Context, domain string, query func(context.Context, *discovery.Client) error) error {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	if domain == "" {

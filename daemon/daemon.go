@@ -9,18 +9,20 @@ package daemon
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
+	"maps"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"xvsock/config"
 	"xvsock/link"
 	"xvsock/manager"
 	"xvsock/services"
 	"xvsock/services/discovery"
-	"xvsock/services/echo"
+	"xvsock/services/logs"
 	"xvsock/services/varlink"
 	"xvsock/vsock"
 )
@@ -32,8 +34,16 @@ type Config struct {
 	Name string
 	// Version of the binary, for GetInfo and status.
 	Version string
-	// Services are what the domain offers beside discovery.
+	// Services are what the domain offers beside those that every domain has.
 	Services []Offer
+	// Settings are what the domain was told, for who asks; and Problems what was
+	// wrong with them.
+	Settings config.Config
+	Problems []config.Problem
+	// Logs is what port 6 shows; nil: an empty one.
+	Logs *logs.Buffer
+	// Level is the least level that is logged; nil if nobody may change it.
+	Level *slog.LevelVar
 	// Memory bounds what connections may hold unread, in bytes; 0 is an eighth
 	// of the domain's memory, and it is never less than 8 MiB.
 	Memory int64
@@ -54,31 +64,15 @@ type Config struct {
 	Log   *slog.Logger // nil: none
 }
 
-// Offer is a service that the domain runs. New makes it; identify tells who is at
-// the other end of a connection.
-type Offer struct {
-	Info services.Info
-	New  func(identify services.Identify, log *slog.Logger) services.Service
-}
-
-// Builtin returns the services that the binary has in it, beside discovery, which
-// every daemon runs.
-func Builtin() []Offer {
-	return []Offer{{
-		Info: services.Info{Name: services.WellKnown(services.PortEcho), Port: services.PortEcho},
-		New: func(identify services.Identify, log *slog.Logger) services.Service {
-			return echo.NewServer(echo.Config{Identify: identify, Log: log})
-		},
-	}}
-}
-
 // daemon is what a frontend's and a backend's daemon have in common.
 type daemon struct {
-	cfg      Config
-	log      *slog.Logger
-	stack    *vsock.Stack
-	registry *services.Registry
-	started  time.Time
+	cfg        Config
+	log        *slog.Logger
+	stack      *vsock.Stack
+	registry   *services.Registry
+	supervisor *services.Supervisor
+	started    time.Time
+	renamed    atomic.Pointer[string] // the name since the last resume; see name
 }
 
 // withDefaults fills in what was left out.
@@ -107,35 +101,30 @@ func newDaemon(cfg Config, stack vsock.Config) *daemon {
 		cfg: cfg, log: cfg.Log, started: time.Now(), registry: services.NewRegistry(),
 		stack: vsock.NewStack(stack),
 	}
+	d.supervisor = services.NewSupervisor(services.Config{
+		Registry: d.registry, Log: d.log,
+		Listen: func(port uint32) (net.Listener, error) { return d.stack.Listen(port) },
+	})
 	d.raiseGrantLimit(stack.Backend)
 	return d
 }
 
 // run runs the services, the control socket and the link until ctx ends or one
-// of them fails. control answers at the control socket, links keeps the links.
-func (d *daemon) run(ctx context.Context, dir discovery.Directory, identify services.Identify,
-	control varlink.Handler, links func(context.Context) error) error {
-	sup := services.NewSupervisor(services.Config{
-		Registry: d.registry, Log: d.log,
-		Listen: func(port uint32) (net.Listener, error) { return d.stack.Listen(port) },
-	})
-	port2 := services.Info{Name: services.WellKnown(services.PortDiscovery), Port: services.PortDiscovery}
-	if err := sup.Add(port2, discovery.NewServer(discovery.Config{
-		Directory: dir, Identify: identify, Info: d.info(), Log: d.log,
-	})); err != nil {
-		return fmt.Errorf("service %s: %w", port2.Name, err)
+// of them fails. own are the methods of the control socket that the other role has
+// not; links keeps the links.
+func (d *daemon) run(ctx context.Context, r role, dir discovery.Directory, own varlink.Methods,
+	links func(context.Context) error) error {
+	if err := d.addServices(r, dir); err != nil {
+		return err
 	}
-	for _, o := range d.cfg.Services {
-		if err := sup.Add(o.Info, o.New(identify, d.log)); err != nil {
-			return fmt.Errorf("service %s: %w", o.Info.Name, err)
-		}
-	}
+	control := d.control(r)
+	maps.Copy(control, own)
 	told := ctx
 	group, ctx := errgroup.WithContext(ctx)
 	stopped := make(chan struct{})
 	group.Go(func() error {
 		defer close(stopped)
-		return sup.Serve(ctx)
+		return d.supervisor.Serve(ctx)
 	})
 	// At the end the services stop first, then the connections, and then the links:
 	// what was written last is to be read, and the other sides are to hear why.
@@ -162,13 +151,18 @@ func (d *daemon) run(ctx context.Context, dir discovery.Directory, identify serv
 	return err
 }
 
-// serving waits until every service listens for the first time.
+// serving waits until the services listen for the first time, but for those that may
+// come later.
 func (d *daemon) serving(ctx context.Context) error {
+	late := make(map[string]bool)
+	for _, o := range d.cfg.Services {
+		late[o.Info.Name] = o.Late
+	}
 	for {
 		entries, revision := d.registry.List()
 		waiting := false
 		for _, e := range entries {
-			waiting = waiting || e.State != services.Serving
+			waiting = waiting || e.State != services.Serving && !late[e.Name]
 		}
 		if !waiting {
 			return nil

@@ -21,6 +21,7 @@ import (
 	"xvsock/daemon"
 	"xvsock/grant"
 	"xvsock/services"
+	"xvsock/services/control"
 	"xvsock/services/discovery"
 	"xvsock/services/varlink"
 	"xvsock/sim"
@@ -95,7 +96,7 @@ func TestResolveTakesWhateverNamesADomain(t *testing.T) {
 		b := h.backend()
 		web := start(t, h.create("web"), daemon.Frontend, nil)
 		start(t, h.create("db"), daemon.Frontend, nil)
-		await(t, "6", 5*time.Second, func() string { r, _ := b.services(""); return fmt.Sprint(len(r)) })
+		await(t, "6", 5*time.Second, func() string { return fmt.Sprint(len(strings.Fields(b.list("")))) })
 		for _, c := range []struct {
 			at                 *node
 			name, domain, want string
@@ -122,7 +123,7 @@ func TestStatusShowsEveryLink(t *testing.T) {
 		b := h.backend()
 		web := start(t, h.create("web"), daemon.Frontend, nil)
 		h.create("idle")
-		await(t, "5", 5*time.Second, func() string { r, _ := b.services(""); return fmt.Sprint(len(r) + 1) })
+		await(t, "4", 5*time.Second, func() string { return fmt.Sprint(len(strings.Fields(b.list("")))) })
 		time.Sleep(10 * time.Second)
 		got := b.status()
 		if got.Goroutines < 5 || got.Watches != 3 || got.Uptime < 10 || got.Uptime > 60 { // one of all, one a frontend
@@ -378,12 +379,12 @@ func TestShutdownIsForTheDaemonOfPID1(t *testing.T) {
 		n := start(t, h.create("pid1"), daemon.Frontend, func(c *daemon.Config) { c.Shutdown = func(reboot bool) { told <- reboot } })
 		other := start(t, h.create("other"), daemon.Frontend, nil)
 		for _, reboot := range []bool{true, false} {
-			if err := n.control.call(t.Context(), daemon.MethodShutdown, daemon.ShutdownArgs{Reboot: reboot}, nil); err != nil || <-told != reboot {
+			if err := n.control.call(t.Context(), control.MethodShutdown, map[string]bool{"reboot": reboot}, nil); err != nil || <-told != reboot {
 				t.Errorf("Shutdown: %v", err)
 			}
 		}
-		err := other.control.call(t.Context(), daemon.MethodShutdown, daemon.ShutdownArgs{}, nil)
-		if code(err) != "MethodNotFound" {
+		err := other.control.call(t.Context(), control.MethodShutdown, map[string]bool{"reboot": false}, nil)
+		if code(err) != "NotSupported" {
 			t.Errorf("Shutdown of a daemon that is not PID 1 gives %v", err)
 		}
 	})

@@ -25,17 +25,17 @@ func Frontend(ctx context.Context, cfg Config) error {
 	cfg = cfg.withDefaults()
 	f := &frontend{peers: client.New(client.Config{Domain: cfg.Domain, Link: cfg.Link, Log: cfg.Log})}
 	f.daemon = newDaemon(cfg, vsock.Config{Guard: f.peers, Broker: f.peers})
-	// Who a neighbour is matters to services only as far as one is not another.
-	identify := callerOf(func(c *vsock.Conn) (services.Caller, bool) {
-		return services.Caller{Domain: uint16(c.Peer())}, true
-	})
-	own := discovery.NewOwnDirectory(f.registry,
-		services.Caller{Domain: uint16(cfg.Domain.ID()), CID: vsock.CIDOf(cfg.Domain.ID()), Name: cfg.Name}, f.visible)
+	own := &ownDirectory{}
+	own.renew(f)
 	opt := f.cfg.Link
 	opt.Detached = f.peers.Forget
 	front := link.NewFront(cfg.Domain, opt)
-	return f.run(ctx, own, identify, f.control(f), func(ctx context.Context) error {
-		err := front.Run(ctx, f.use)
+	return f.run(ctx, f, own, nil, func(ctx context.Context) error {
+		err := f.live(ctx, life{
+			links: func(ctx context.Context) error { return front.Run(ctx, f.use) },
+			lose:  f.peers.Lose,
+			renew: func(context.Context) { own.renew(f) },
+		})
 		return errors.Join(err, f.peers.Close())
 	})
 }
@@ -46,6 +46,31 @@ type frontend struct {
 	peers *client.Client
 	// last is the backend that the front link led to last; nil before the first.
 	last atomic.Pointer[xen.DomID]
+}
+
+// who implements role: a peer by what the manager has told of it. Of the backend's
+// domain nobody tells a frontend the name.
+func (f *frontend) who(c *vsock.Conn) (services.Caller, bool) {
+	caller := services.Caller{Domain: uint16(c.Peer()), Generation: c.LinkSerial()}
+	switch peer, known := f.peers.Peer(c.Peer()); {
+	case c.Peer() == f.cfg.Domain.ID():
+		caller.Name = f.name()
+	case known && peer.Serial == c.LinkSerial():
+		caller.Name, caller.UUID = peer.Name, peer.UUID
+	}
+	return caller, true
+}
+
+// sees implements role.
+func (f *frontend) sees(c services.Caller, port uint32) bool {
+	return f.visible(c, discovery.Record{Port: port})
+}
+
+// commands implements role: the domain of the backend, the one with the toolstack,
+// and this domain itself.
+func (f *frontend) commands(c services.Caller) bool {
+	id := xen.DomID(c.Domain)
+	return id == 0 || id == f.cfg.Domain.ID() || f.isBackend(id)
 }
 
 // visible reports whether a caller may know of a service of this domain: a peer of
@@ -122,7 +147,7 @@ func (f *frontend) target(spec string) (target, error) {
 func (f *frontend) targetOf(d toolstack.Domain) target {
 	switch {
 	case d.ID == f.cfg.Domain.ID():
-		return target{cid: vsock.CIDSelf, owner: &services.Caller{CID: uint32(d.ID), Name: f.cfg.Name}}
+		return target{cid: vsock.CIDSelf, owner: &services.Caller{CID: uint32(d.ID), Name: f.name()}}
 	case f.isBackend(d.ID):
 		return target{cid: vsock.CIDBackend}
 	}

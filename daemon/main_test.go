@@ -18,6 +18,7 @@ import (
 	"xvsock/link"
 	"xvsock/manager/policy"
 	"xvsock/manager/policy/source"
+	"xvsock/services"
 	"xvsock/services/discovery"
 	"xvsock/services/varlink"
 	"xvsock/sim"
@@ -236,7 +237,8 @@ func (n *node) services(domain string) ([]discovery.Record, error) {
 	return out.Services, err
 }
 
-// list is services as "domain/name domain/name", sorted.
+// list is services as "domain/name domain/name", sorted, without those that every
+// domain has beside discovery.
 func (n *node) list(domain string) string {
 	n.t.Helper()
 	records, err := n.services(domain)
@@ -245,7 +247,9 @@ func (n *node) list(domain string) string {
 	}
 	var all []string
 	for _, r := range records {
-		all = append(all, r.Domain+"/"+r.Name)
+		if r.Port < services.PortHealth || r.Port > services.PortLog {
+			all = append(all, r.Domain+"/"+r.Name)
+		}
 	}
 	slices.Sort(all)
 	return strings.Join(all, " ")

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"encoding/json"
 	"time"
 
 	"xvsock/services/discovery"
@@ -14,7 +15,8 @@ const (
 	MethodServices   = ControlInterface + ".Services"
 	MethodResolve    = ControlInterface + ".Resolve"
 	MethodPing       = ControlInterface + ".Ping"
-	MethodShutdown   = ControlInterface + ".Shutdown"
+	MethodAsk        = ControlInterface + ".Ask"
+	MethodMetrics    = ControlInterface + ".Metrics"
 )
 
 // Errors that the control socket answers with.
@@ -46,24 +48,29 @@ type PolicyRule (file: string, line: int, text: string)
 type PolicyDomain (domain: int, name: string, uuid: string, tags: []string, backend: bool)
 type Service (domain: string, uuid: string, name: string, port: int, state: string, cid: ?int, txt: ?[string]string)
 
-# role is frontend or backend; uptime is in seconds.
+# role is frontend or backend; uptime is in seconds. With more, in several parts.
 method Status() -> (role: string, domain: int, name: string, version: string, uptime: float, goroutines: int, watches: int, links: []Link, policy: ?PolicyState, budgets: ?Budgets)
 
 # Without a domain: everything that the backend's directory shows this domain.
 method Services(domain: ?string) -> (services: []Service)
 method Resolve(name: string, domain: ?string) -> (service: Service)
 
-# Moves bytes through the echo service of a domain and compares; seconds is how
-# long that took, connect included.
-method Ping(domain: string, bytes: int) -> (bytes: int, seconds: float)
+# Moves bytes through the echo service of a domain, or another one that sends back
+# what it is sent, and compares; seconds is how long that took, connect included.
+method Ping(domain: string, bytes: int, port: ?int) -> (bytes: int, seconds: float)
 
 # A backend's rules and the domains that they are about; with more, in several
 # parts.
 method Policy() -> (source: string, version: string, since: ?string, error: ?string, refused_since: ?string,
   unconfirmed: []int, rules: []PolicyRule, domains: []PolicyDomain)
 
-# Ends the domain whose PID 1 the daemon is; answered before it does.
-method Shutdown(reboot: bool) -> ()
+# Calls a method of discovery, health, control or log (port 2, 3, 4 or 6) of a domain,
+# from a source port that only this domain's root may use. The answer is the one of that
+# method, errors too; with more, every reply of its stream, and an empty one at its end.
+method Ask(domain: string, port: int, method: string, parameters: ?object) -> (any: object)
+
+# What port 5 of a domain says, as text; with more, in several parts.
+method Metrics(domain: string) -> (text: string)
 
 error UnknownDomain (message: string)
 error AmbiguousDomain (message: string)
@@ -154,6 +161,11 @@ type PolicyState struct {
 	Unconfirmed int `json:"unconfirmed"`
 }
 
+// StatusReply is the answer to control.MethodStatus.
+type StatusReply struct {
+	Status Status `json:"status"`
+}
+
 // ServicesArgs are the parameters of MethodServices.
 type ServicesArgs struct {
 	Domain string `json:"domain,omitempty"` // name, uuid, id, @backend or self
@@ -179,6 +191,7 @@ type ResolveReply struct {
 type PingArgs struct {
 	Domain string `json:"domain"`
 	Bytes  int64  `json:"bytes"`
+	Port   uint32 `json:"port,omitempty"` // 0: that of echo
 }
 
 // PingReply is the answer to MethodPing.
@@ -187,7 +200,20 @@ type PingReply struct {
 	Seconds float64 `json:"seconds"`
 }
 
-// ShutdownArgs are the parameters of MethodShutdown.
-type ShutdownArgs struct {
-	Reboot bool `json:"reboot"`
+// AskArgs are the parameters of MethodAsk.
+type AskArgs struct {
+	Domain     string          `json:"domain"` // as in ServicesArgs
+	Port       uint32          `json:"port"`
+	Method     string          `json:"method"`
+	Parameters json.RawMessage `json:"parameters,omitempty"` // an object
+}
+
+// MetricsArgs are the parameters of MethodMetrics.
+type MetricsArgs struct {
+	Domain string `json:"domain"` // as in ServicesArgs
+}
+
+// MetricsReply is a part of the answer to MethodMetrics.
+type MetricsReply struct {
+	Text string `json:"text"` // whole lines
 }

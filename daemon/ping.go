@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	crand "crypto/rand"
 	"errors"
@@ -21,7 +22,7 @@ import (
 const MaxPing = 1 << 30
 
 // ping answers MethodPing.
-func (c *control) ping(ctx context.Context, call *varlink.Call) (any, error) {
+func (c *controlSocket) ping(ctx context.Context, call *varlink.Call) (any, error) {
 	var args PingArgs
 	if err := call.Decode(&args); err != nil {
 		return nil, err
@@ -29,13 +30,17 @@ func (c *control) ping(ctx context.Context, call *varlink.Call) (any, error) {
 	if args.Bytes < 1 || args.Bytes > MaxPing {
 		return nil, varlink.Invalid("bytes")
 	}
+	port := cmp.Or(args.Port, services.PortEcho)
+	if !services.ValidPort(port) {
+		return nil, varlink.Invalid("port")
+	}
 	to, err := c.role.target(args.Domain)
 	if err != nil {
 		return nil, err
 	}
 	start := time.Now()
-	if err := c.echo(ctx, to.cid, args.Bytes); err != nil {
-		return nil, failed(fmt.Errorf("echo of %q: %w", args.Domain, err))
+	if err := c.echo(ctx, vsock.Addr{CID: to.cid, Port: port}, args.Bytes); err != nil {
+		return nil, failed(fmt.Errorf("%s of %q: %w", services.FormatPort(port), args.Domain, err))
 	}
 	return PingReply{Bytes: args.Bytes, Seconds: time.Since(start).Seconds()}, nil
 }
@@ -57,11 +62,11 @@ var (
 	errStalls = errors.New("no answer in time")
 )
 
-// echo sends n random bytes to port 7 of a domain and compares what comes back.
-func (c *control) echo(ctx context.Context, cid uint32, n int64) error {
+// echo sends n random bytes to a port and compares what comes back.
+func (c *controlSocket) echo(ctx context.Context, to vsock.Addr, n int64) error {
 	ctx, cancel := context.WithTimeout(ctx, PingTime(n))
 	defer cancel()
-	conn, err := c.stack.Dial(ctx, vsock.Addr{CID: cid, Port: services.PortEcho})
+	conn, err := c.stack.Dial(ctx, to)
 	if err != nil {
 		return err
 	}

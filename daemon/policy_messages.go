@@ -1,8 +1,6 @@
 package daemon
 
 import (
-	"encoding/json"
-	"fmt"
 	"time"
 
 	"xvsock/services/varlink"
@@ -45,34 +43,20 @@ type PolicyDomain struct {
 	Backend bool     `json:"backend"` // the backend's own
 }
 
-// partSize is how many bytes of rules and domains go into one message of the
-// answer, less than a message takes.
-const partSize = 32 << 10
-
 // Answer answers the call: with a reply that fits into one message at once, else
 // with several, of which a caller takes the last one's result as the handler's.
 func (r PolicyReply) Answer(call *varlink.Call) (any, error) {
 	part := r
 	part.Rules, part.Domains = []PolicyRule{}, []PolicyDomain{}
-	size := 0
-	// next makes room for v, which has not been added yet.
-	next := func(v any) error {
-		data, err := json.Marshal(v)
-		if err != nil {
-			return fmt.Errorf("encode policy: %w", err)
+	p := parts{send: func() error {
+		if err := call.Send(part); err != nil {
+			return err
 		}
-		if size > 0 && size+len(data) > partSize {
-			if err := call.Send(part); err != nil {
-				return err
-			}
-			part = PolicyReply{Rules: []PolicyRule{}, Domains: []PolicyDomain{}, Unconfirmed: []uint16{}}
-			size = 0
-		}
-		size += len(data)
+		part = PolicyReply{Rules: []PolicyRule{}, Domains: []PolicyDomain{}, Unconfirmed: []uint16{}}
 		return nil
-	}
+	}}
 	for _, rule := range r.Rules {
-		if err := next(rule); err != nil {
+		if err := p.room(rule); err != nil {
 			return nil, err
 		}
 		part.Rules = append(part.Rules, rule)
@@ -81,7 +65,7 @@ func (r PolicyReply) Answer(call *varlink.Call) (any, error) {
 		if d.Tags == nil {
 			d.Tags = []string{}
 		}
-		if err := next(d); err != nil {
+		if err := p.room(d); err != nil {
 			return nil, err
 		}
 		part.Domains = append(part.Domains, d)

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"path"
+	"strings"
 
 	"xvsock/link"
 	"xvsock/manager/policy"
@@ -36,7 +38,9 @@ type Rules interface {
 // dom0, and PolicyInStore in a domain that may have no disk.
 func PolicySource(spec string, dom *link.Domain, log *slog.Logger) (Rules, error) {
 	if spec == PolicyInStore || spec == "" && dom.ID() != 0 {
-		return source.NewStore(dom.Store, toolstack.PolicyVersionPath(dom.ID()),
+		// Relative to this domain's home: it has another id after a resume.
+		home := path.Dir(path.Dir(toolstack.PolicyPath(dom.ID()))) + "/"
+		return source.NewStore(dom.Store, strings.TrimPrefix(toolstack.PolicyVersionPath(dom.ID()), home),
 			func(ctx context.Context) ([]string, string, error) {
 				return toolstack.ReadPolicy(ctx, dom.Store, dom.ID())
 			}, log), nil

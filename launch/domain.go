@@ -11,63 +11,46 @@ import (
 	"time"
 
 	"xvsock/bridge"
+	"xvsock/config"
 	"xvsock/daemon"
 	"xvsock/grant"
 	pid1 "xvsock/init"
 	"xvsock/link"
-	"xvsock/services"
-	"xvsock/toolstack"
+	"xvsock/services/logs"
 	"xvsock/xenstore"
 )
 
 // serviceDomain is the whole life of PID 1. It does not return.
 func serviceDomain(o Options, start time.Time) {
-	console := pid1.NewConsole(os.Stderr)
-	level := new(slog.LevelVar)
-	log := pid1.NewLog(console, level, start)
-	kernel := pid1.Linux()
-	reaper := pid1.NewReaper()
-	in := pid1.New(pid1.Options{Kernel: kernel, Console: console, Log: log, Start: start, Reaper: reaper})
-	defer in.Guard()
-
+	d := newDomain(o, start)
+	defer d.init.Guard()
 	ctx := context.Background()
-	in.Go(ctx, reaper.Run)
-	go pid1.Signals(ctx, func(how pid1.How) { in.Shutdown(ctx, how) })
-	d := &domain{options: o, init: in, log: log, ready: make(chan struct{})}
-	err := in.Boot(ctx, []pid1.Step{
-		pid1.MountStep(kernel, pid1.Mounts()),
-		pid1.ConsoleStep(kernel),
-		in.MemoryStep(),
-		in.SettingsStep(pid1.Settings(builtin()), level, func(c pid1.Config) { d.config = c }),
-		pid1.ModuleStep(pid1.Modules{Kernel: kernel}, pid1.Drivers(grant.TableEntries)),
-		{Name: "xenstore", Run: d.openStore, Stop: d.closeStore},
-		{Name: "identity", Run: d.identify},
-		{Name: "link", Run: d.start, Stop: d.stop},
-		{Name: "services", Run: d.awaitServices},
-	})
+	d.init.Go(ctx, d.reaper.Run)
+	go pid1.Signals(ctx, func(how pid1.How) { d.init.Shutdown(ctx, how) })
+	err := d.init.Boot(ctx, d.steps())
 	if err != nil && !errors.Is(err, pid1.ErrStopping) {
-		in.Fatal(ctx, err)
+		d.init.Fatal(ctx, err)
 	}
 	select {} // everything else runs elsewhere, and PID 1 must not exit
 }
 
-// builtin tells the settings which services there are.
-func builtin() []pid1.Builtin {
-	all := []pid1.Builtin{{
-		Name: services.WellKnown(services.PortDiscovery), Port: services.PortDiscovery, Always: true, Fixed: true,
-	}}
-	for _, o := range daemon.Builtin() {
-		all = append(all, pid1.Builtin{Name: o.Info.Name, Port: o.Info.Port, Fixed: true})
-	}
-	return all
-}
+// stopTimeout bounds the end of the daemon: programs have 2 s to end after SIGTERM, the
+// supervisor waits some 6 s for services, and what was written last is to be read.
+const stopTimeout = 10 * time.Second
 
 // domain is a service domain between the steps of its boot table.
 type domain struct {
 	options Options
+	kernel  pid1.Kernel
+	reaper  *pid1.Reaper
 	init    *pid1.Init
+	level   *slog.LevelVar
+	records *logs.Buffer
 	log     *slog.Logger
-	config  pid1.Config
+	tell    *teller
+
+	config   config.Config
+	problems []config.Problem
 
 	store   *xenstore.Client
 	name    string // for its own answers
@@ -79,62 +62,70 @@ type domain struct {
 	stopped chan struct{} // closed once the daemon has ended
 }
 
-// openStore is the step "xenstore".
-func (d *domain) openStore(context.Context) (err error) {
-	if d.store, err = xenstore.Open(); err != nil {
-		return &pid1.Fault{Thing: "xenstore", Err: err, Fix: "this kernel is no Xen guest, or has no CONFIG_XENFS and no /dev/xen/xenbus"}
+// newDomain returns what there is before the first step.
+func newDomain(o Options, start time.Time) *domain {
+	d := &domain{
+		options: o, kernel: pid1.Linux(), reaper: pid1.NewReaper(), level: new(slog.LevelVar),
+		records: logs.NewBuffer(0), ready: make(chan struct{}),
 	}
-	return nil
+	console := pid1.NewConsole(os.Stderr)
+	d.log = slog.New(slog.NewMultiHandler(pid1.NewLog(console, d.level, start).Handler(), d.records.Handler(d.level, start)))
+	d.tell = &teller{log: d.log}
+	d.init = pid1.New(pid1.Options{
+		Kernel: d.kernel, Console: console, Log: d.log, Start: start, Reaper: d.reaper, Tell: d.tell.tell,
+	})
+	return d
 }
 
-// closeStore ends the connection to xenstore.
-func (d *domain) closeStore(context.Context) error { return d.store.Close() }
+// steps is the boot table.
+func (d *domain) steps() []pid1.Step {
+	settings := &pid1.Settings{
+		Table: config.Settings(daemon.Known(d.offers())), Level: d.level,
+		Use: func(c config.Config, problems []config.Problem) { d.config, d.problems = c, problems },
+	}
+	modules := pid1.Modules{Kernel: d.kernel}
+	return []pid1.Step{
+		pid1.MountStep(d.kernel, pid1.Mounts()),
+		pid1.ConsoleStep(d.kernel),
+		d.init.MemoryStep(),
+		d.init.SettingsStep(settings),
+		pid1.SurroundingsStep(d.kernel, pid1.Surroundings()),
+		pid1.LoopbackStep(d.kernel),
+		pid1.ModuleStep(modules, pid1.Drivers(grant.TableEntries)),
+		{Name: "xenstore", Run: d.openStore, Stop: d.closeStore},
+		d.init.ToolstackStep(settings, d.readSettings),
+		d.init.FurtherStep(modules, func() ([]string, bool) { return d.config.Modules, d.config.Strict }),
+		d.init.ClockStep(d.startTime),
+		{Name: "identity", Run: d.identify},
+		{Name: "link", Run: d.start, Stop: d.stop, StopTimeout: stopTimeout},
+		{Name: "services", Run: d.awaitServices},
+	}
+}
 
-// identify is the step "identity": who this domain is on its host.
-func (d *domain) identify(ctx context.Context) error {
-	id, err := d.store.ReadDomID(ctx, "domid")
-	if err != nil {
-		return &pid1.Fault{Thing: "this domain's id", Err: err, Fix: "the toolstack has to write /local/domain/N/domid"}
-	}
-	d.name = d.config.Name
-	if self, err := toolstack.Describe(ctx, d.store, id); err == nil && self.Name != "" {
-		d.name = self.Name // the toolstack's word is stronger than the label
-	}
-	d.devices = link.NewDomain(id, nil, nil, d.store)
-	d.log.Info("this domain", "id", id, "name", d.name)
-	return nil
+// offers are the services that this build can be told to run.
+func (d *domain) offers() []daemon.Offer {
+	return append(daemon.Builtin(), d.options.Services...)
 }
 
 // start is the step "link": it opens the devices and starts the daemon, which
 // forms the link as soon as the toolstack has attached the domain.
-func (d *domain) start(context.Context) (err error) {
-	if d.close, err = openDevices(d.devices); err != nil {
+func (d *domain) start(ctx context.Context) (err error) {
+	if d.close, err = openDevices(ctx, d.devices, d.log); err != nil {
 		return err
 	}
 	if d.control, err = bridge.ListenControl(bridge.ControlPath); err != nil {
 		return errors.Join(err, d.close())
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	d.cancel, d.stopped = cancel, make(chan struct{})
-	run := daemon.Frontend
-	var rules daemon.Rules
-	if d.config.Mode == pid1.Backend {
+	run, cfg := daemon.Frontend, d.daemonConfig()
+	if d.config.Mode == config.Backend {
 		run = daemon.Backend
-		if rules, err = daemon.PolicySource(d.config.Policy, d.devices, d.log); err != nil {
+		if cfg.Rules, err = daemon.PolicySource(d.config.Policy, d.devices, d.log); err != nil {
 			return errors.Join(err, d.control.Close(), d.close())
 		}
+		cfg.Budgets = daemon.BudgetsOf(d.config.Budgets)
 	}
-	cfg := daemon.Config{
-		Domain: d.devices, Name: d.name, Version: d.options.Version, Services: d.offers(), Control: d.control,
-		Rules: rules, Ready: func() { close(d.ready) }, Log: d.log,
-		Shutdown: func(reboot bool) {
-			how := pid1.PowerOff
-			if reboot {
-				how = pid1.Reboot
-			}
-			go d.init.Shutdown(context.Background(), how)
-		},
-	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	d.cancel, d.stopped = cancel, make(chan struct{})
 	d.init.Go(ctx, func(ctx context.Context) error {
 		defer close(d.stopped)
 		if err := run(ctx, cfg); err != nil {
@@ -145,20 +136,25 @@ func (d *domain) start(context.Context) (err error) {
 	return nil
 }
 
-// offers are the services that the settings name, discovery excepted: the daemon
-// always runs that.
-func (d *domain) offers() (out []daemon.Offer) {
-	for _, s := range d.config.Services {
-		for _, o := range daemon.Builtin() {
-			if o.Info.Name == s.Name {
-				out = append(out, o)
+// daemonConfig is what the two kinds of daemon have in common.
+func (d *domain) daemonConfig() daemon.Config {
+	return daemon.Config{
+		Domain: d.devices, Name: d.name, Version: d.options.Version,
+		Services: daemon.Offers(d.config.Services, d.offers(), programs{d.reaper}),
+		Settings: d.config, Problems: d.problems, Logs: d.records, Level: d.level,
+		Control: d.control, Ready: func() { close(d.ready) }, Log: d.log,
+		Shutdown: func(reboot bool) {
+			how := pid1.PowerOff
+			if reboot {
+				how = pid1.Reboot
 			}
-		}
+			go d.init.Shutdown(context.Background(), how)
+		},
 	}
-	return out
 }
 
-// awaitServices is the step "services": all of them listen.
+// awaitServices is the step "services": those that every domain has listen, and of
+// the others it is known whether they do.
 func (d *domain) awaitServices(ctx context.Context) error {
 	select {
 	case <-d.ready:

@@ -19,6 +19,7 @@ package launch
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -27,6 +28,8 @@ import (
 
 	"xvsock/cli"
 	"xvsock/daemon"
+	"xvsock/evtchn"
+	"xvsock/services/payload"
 )
 
 // Options are what a build of the binary is made of.
@@ -37,22 +40,34 @@ type Options struct {
 	Services []Service
 }
 
+// exitNotRun is the exit status of a program that could not be run, as a shell has it.
+const exitNotRun = 127
+
 // Service is a service that a build has in it; see daemon.Offer.
 type Service = daemon.Offer
 
 // Main is the whole life of the process. As PID 1 it is a service domain, called
 // poweroff or reboot (as the kernel does when the toolstack asks for it) it ends
-// that domain, otherwise it is the command line. It does not return.
+// that domain, by the names of a keeper or a trampoline it is one, otherwise it is
+// the command line. It does not return.
 func Main(o Options) {
 	start := time.Now()
 	if os.Getpid() == 1 {
 		serviceDomain(o, start)
 	}
-	if face := filepath.Base(os.Args[0]); face == "poweroff" || face == "reboot" {
+	switch face := filepath.Base(os.Args[0]); face {
+	case "poweroff", "reboot":
 		os.Exit(cli.Shutdown(face == "reboot", os.Stderr))
+	case payload.TrampolineName:
+		fmt.Fprintln(os.Stderr, payload.Trampoline(os.Args, os.Environ()))
+		os.Exit(exitNotRun)
+	case evtchn.KeeperName:
+		evtchn.RunKeeper()
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal asks for an orderly end; the next one is not caught.
 	context.AfterFunc(ctx, stop)
-	os.Exit(cli.Run(ctx, realPlatform(), o.Version, os.Args[1:], os.Stdout, os.Stderr))
+	platform := realPlatform()
+	platform.Services = o.Services
+	os.Exit(cli.Run(ctx, platform, o.Version, os.Args[1:], os.Stdout, os.Stderr))
 }

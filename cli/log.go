@@ -1,0 +1,59 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"xvsock/services"
+	"xvsock/services/logs"
+)
+
+// logCommand is `xvsock log`.
+func (a *app) logCommand() *cobra.Command {
+	var follow bool
+	var last int64
+	c := &cobra.Command{
+		Use: "log [DOMAIN]", Short: "Print the log of a domain", Args: cobra.MaximumNArgs(1),
+		Long: "log prints what DOMAIN, or this domain, keeps of its log: the last thousand lines or so,\n" +
+			"what its programs wrote among them. Each line begins with the seconds since its start.",
+	}
+	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on and print what comes")
+	c.Flags().Int64VarP(&last, "lines", "n", 0, "the last so many lines only")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if last < 0 {
+			return &setupError{fmt.Errorf("--lines %d: use a number from 1 up", last)}
+		}
+		domain := "self"
+		if len(args) == 1 {
+			domain = args[0]
+		}
+		in := logs.Request{Follow: follow}
+		if last > 0 {
+			from := -last
+			in.From = &from
+		}
+		q := question{domain: domain, port: services.PortLog, method: logs.MethodRead, in: in}
+		return a.askStream(c.Context(), q, func(part json.RawMessage) error { return printLog(c, part) })
+	}
+	return c
+}
+
+// printLog prints a part of a log.
+func printLog(c *cobra.Command, part json.RawMessage) error {
+	var r logs.Batch
+	if err := json.Unmarshal(part, &r); err != nil {
+		return fmt.Errorf("log: %w", err)
+	}
+	w := c.OutOrStdout()
+	if r.Lost > 0 {
+		fmt.Fprintf(w, "(%d lines are lost)\n", r.Lost)
+	}
+	for _, l := range r.Lines {
+		if _, err := fmt.Fprintf(w, "%9.3f %-5s %s\n", l.T, printable(l.Level.String()), printable(l.Text)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,128 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"xvsock/daemon"
+	"xvsock/services"
+	"xvsock/services/control"
+)
+
+// status asks the daemon of this domain, or of the one that args names.
+func (a *app) status(ctx context.Context, args []string) (s daemon.Status, err error) {
+	first := true
+	each := func(data json.RawMessage) error {
+		var part daemon.Status
+		if err := json.Unmarshal(data, &part); err != nil {
+			return fmt.Errorf("status: %w", err)
+		}
+		if first {
+			s, first = part, false
+			return nil
+		}
+		s.Add(part)
+		return nil
+	}
+	if len(args) == 0 {
+		return s, a.stream(ctx, daemon.MethodStatus, nil, each)
+	}
+	return s, a.askStream(ctx, question{domain: args[0], port: services.PortControl, method: control.MethodStatus}, each)
+}
+
+// statusCommand is `xvsock status`.
+func (a *app) statusCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "status [DOMAIN]", Short: "Say what the daemon of a domain is doing", Args: cobra.MaximumNArgs(1),
+		Long: "Without DOMAIN, status asks the daemon of this domain. With DOMAIN it asks that one,\n" +
+			"which answers the domain of its backend and dom0. Of one that cannot answer, dom0\n" +
+			"knows what it has said of its boot.",
+	}
+	output := outputFlag(c)
+	c.RunE = func(c *cobra.Command, args []string) error {
+		s, err := a.status(c.Context(), args)
+		if err != nil {
+			return a.withBoot(c, args, err)
+		}
+		up := 0
+		for _, l := range s.Links {
+			if l.Up {
+				up++
+			}
+		}
+		uptime := time.Duration(s.Uptime * float64(time.Second)).Truncate(time.Second).String()
+		err = printList(c.OutOrStdout(), *output, s, []string{"ROLE", "DOMAIN", "NAME", "LINKS UP", "UPTIME", "VERSION"},
+			[][]string{{s.Role, decimal(s.Domain), s.Name, fmt.Sprintf("%d of %d", up, len(s.Links)), uptime, s.Version}})
+		if err != nil || s.Policy == nil || *output != outputTable {
+			return err
+		}
+		return printPolicyState(c, s.Policy)
+	}
+	return c
+}
+
+// printPolicyState prints what is in force at a backend, and what is wrong with what
+// should be.
+func printPolicyState(c *cobra.Command, p *daemon.PolicyState) error {
+	fmt.Fprintln(c.OutOrStdout())
+	return printList(c.OutOrStdout(), outputTable, nil, []string{"POLICY", "VERSION", "RULES", "UNCONFIRMED", "ERROR"},
+		[][]string{{p.Source, p.Version, decimal(p.Rules), decimal(p.Unconfirmed), p.Error}})
+}
+
+// peersCommand is `xvsock peers`.
+func (a *app) peersCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "peers [DOMAIN]", Short: "List the links of a domain, and whom it may link to", Args: cobra.MaximumNArgs(1),
+		Long: "peers lists the domains that this one, or DOMAIN, is linked to, or may be. In a frontend these\n" +
+			"are its backend and its peers, with the ports that policy opens there (OUT) and here\n" +
+			"(IN). In the backend's domain they are the frontends, with the peers that each one\n" +
+			"has a direct link to.",
+	}
+	output := outputFlag(c)
+	c.RunE = func(c *cobra.Command, args []string) error {
+		s, err := a.status(c.Context(), args)
+		if err != nil {
+			return err
+		}
+		head := []string{"DOMAIN", "NAME", "ROLE", "LINK", "CONNECTIONS", "PAGES", "OUT", "IN", "UUID"}
+		if s.Policy != nil {
+			head = []string{"DOMAIN", "NAME", "ROLE", "LINK", "CONNECTIONS", "PAGES", "LINKED TO", "UUID"}
+		}
+		var rows [][]string
+		for _, l := range s.Links {
+			row := []string{decimal(l.Domain), l.Name, l.Kind, l.State, decimal(l.Connections), decimal(l.Pages)}
+			if s.Policy == nil {
+				row = append(row, openPorts(l, l.Out), openPorts(l, l.In))
+			} else {
+				row = append(row, linkedTo(l))
+			}
+			rows = append(rows, append(row, l.UUID))
+		}
+		return printList(c.OutOrStdout(), *output, s.Links, head, rows)
+	}
+	return c
+}
+
+// openPorts are those that a peer opens, or that are open to it; with the backend it
+// decides.
+func openPorts(l daemon.Link, open []string) string {
+	if l.Backend {
+		return "*"
+	}
+	return strings.Join(open, ",")
+}
+
+// linkedTo names the peers of a frontend.
+func linkedTo(l daemon.Link) string {
+	var names []string
+	for _, p := range l.Links {
+		names = append(names, cmp.Or(p.Name, decimal(p.Domain)))
+	}
+	return strings.Join(names, ",")
+}

@@ -1,0 +1,70 @@
+package launch
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	pid1 "xvsock/init"
+	"xvsock/toolstack"
+	"xvsock/xenstore"
+)
+
+// tellTimeout bounds one write: a toolstack that does not listen is no reason to wait.
+const tellTimeout = 2 * time.Second
+
+// teller writes what PID 1 has to say into the one directory of its own in xenstore
+// that a guest may write to (toolstack.ReadBoot reads it). What is said before
+// xenstore is open is written then.
+type teller struct {
+	log *slog.Logger
+
+	mu       sync.Mutex
+	store    *xenstore.Client
+	early    []node
+	problems int
+}
+
+// node is one node below toolstack.BootDir.
+type node struct{ name, value string }
+
+// tell implements pid1.Tell.
+func (t *teller) tell(kind pid1.TellKind, text string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := node{"state", text}
+	switch kind {
+	case pid1.TellProblem:
+		n.name = "problem/" + strconv.Itoa(t.problems)
+		t.problems++
+	case pid1.TellFailure:
+		n.name = "failure"
+	}
+	if t.store == nil {
+		t.early = append(t.early, n)
+		return
+	}
+	t.write(n)
+}
+
+// open gives the teller its store.
+func (t *teller) open(store *xenstore.Client) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.store = store
+	for _, n := range t.early {
+		t.write(n)
+	}
+	t.early = nil
+}
+
+// write writes one node. The caller holds mu, so that the nodes come in order.
+func (t *teller) write(n node) {
+	ctx, cancel := context.WithTimeout(context.Background(), tellTimeout)
+	defer cancel()
+	if err := t.store.Write(ctx, toolstack.BootDir+"/"+n.name, n.value); err != nil {
+		t.log.Debug("tell the toolstack", "node", n.name, "error", err)
+	}
+}
