@@ -2,6 +2,7 @@ package control_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -49,6 +50,20 @@ func TestAFloodOfStrangersKeepsNobodyOut(t *testing.T) {
 			c.Close()
 		}
 		synctest.Wait()
+	})
+}
+
+func TestAStrangersPlaceIsGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := start(t, &fake{})
+		for i := range 20 {
+			c := control.NewClient(p.raw(root(5)), varlink.Limits{})
+			if _, err := c.Status(t.Context()); !errors.Is(err, control.ErrDenied) {
+				t.Fatalf("stranger %d: %v", i, err)
+			}
+			c.Close()
+			synctest.Wait()
+		}
 	})
 }
 

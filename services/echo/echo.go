@@ -57,6 +57,9 @@ func NewServer(c Config) *Server {
 // Serve implements services.Service.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error { return s.acceptor.Serve(ctx, l) }
 
+// Counts implements services.Counter.
+func (s *Server) Counts() (open, served, refused, panics uint64) { return s.acceptor.Counts() }
+
 // Refused returns how many connections were closed unserved.
 func (s *Server) Refused() uint64 { return s.acceptor.Refused() }
 

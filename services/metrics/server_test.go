@@ -244,6 +244,22 @@ func TestOneScrapeAtATimeADomain(t *testing.T) {
 	})
 }
 
+// However many domains read slowly, the texts that they hold are few.
+func TestSlowScrapesAreBoundedInAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := start(t, one)
+		for domain := range uint16(16) {
+			io.WriteString(p.conn(t, domain), get)
+		}
+		synctest.Wait()
+		conn := p.conn(t, 16)
+		io.WriteString(conn, get)
+		if got, _ := io.ReadAll(conn); string(got) != busy {
+			t.Errorf("the 17th domain: %q", got)
+		}
+	})
+}
+
 func TestACallerThatDoesNotReadIsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := start(t, one)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -100,6 +101,14 @@ func TestProgramsRunAsTheirUser(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("not root")
 	}
+	groups, err := syscall.Getgroups()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Setgroups([]int{7}); err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Setgroups(groups)
 	got := readAll(t, runExec(t, payload.Config{UID: 1234, GID: 56}, []string{"/bin/sh", "-c", "id -u; id -g; id -G"}).dial())
 	if got != "1234\n56\n56\n" {
 		t.Errorf("ids %q; want 1234, 56 and no further groups", got)
