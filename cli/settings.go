@@ -61,11 +61,11 @@ func (a *app) flagSettings(c *cobra.Command) (config.Source, error) {
 func (a *app) readSettings(ctx context.Context, dom *link.Domain, flags config.Source, file string, named bool, log *slog.Logger) (settings, error) {
 	var s settings
 	values, err := toolstack.ReadOwnConfig(ctx, dom.Store)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		log.Warn("settings of the toolstack", "error", err)
-	}
 	nodes, problems := config.Nodes(values)
 	s.problems = append(s.problems, problems...)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.problems = append(s.problems, config.Problem{Source: nodes.Name, Reason: err.Error()})
+	}
 	text, problems, err := config.File(file)
 	if err != nil && (named || !errors.Is(err, fs.ErrNotExist)) {
 		return s, &setupError{fmt.Errorf("--config: %w", err)}

@@ -54,7 +54,7 @@ it has a xenstore. What was changed since holds from the next boot on.
 **xenstore.** The value of a key stands in its node. The values of a key that may repeat stand in nodes below it, in
 the order of their names: ` + "`service/0000`, `service/0001`" + ` and so on; a single one may stand in the key's own node. The
 nodes belong to domain 0, and the domain may read them. In ` + "`/etc/xvsock/domains.toml`" + ` the toolstack writes them as a
-table of the domain, and ` + "`xvsock attach`" + ` hands them over before the domain boots:
+table of the domain, which ` + "`xvsock attach --watch`" + ` hands over as soon as a domain appears, before it boots:
 
 ` + "```toml" + `
 [[domain]]

@@ -78,7 +78,7 @@ func TestArgumentsAreSplitAtBlanks(t *testing.T) {
 		`/kv`:                  {"/kv"},
 		` /kv  a	b `:           {"/kv", "a", "b"},
 		`/kv "a b" c"d e"f ""`: {"/kv", "a b", "cd ef", ""},
-		`"/my kv" 'a b' \"\"`:   {"/my kv", "'a", "b'", `\\`},
+		`"/my kv" 'a b' \"\"`:  {"/my kv", "'a", "b'", `\\`},
 	} {
 		c, problems := table().Resolve(setting("service", "kv:7000:exec:"+command))
 		got := c.Services[len(c.Services)-1]

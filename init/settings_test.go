@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -151,6 +152,43 @@ func TestTheToolstacksSettingsAreTheStrongest(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{want[1], want[0]}, d.problems); diff != "" {
 		t.Errorf("handed on (-want +got):\n%s", diff)
+	}
+}
+
+func TestTheHostNameIsSetOnce(t *testing.T) {
+	d := newTold(t, map[string]string{"proc/cmdline": "xvsock.name=svc"})
+	for _, step := range []pid1.Step{d.SettingsStep(d.settings), d.ToolstackStep(d.settings, nodes(map[string][]string{"name": {"svc"}}))} {
+		if err := step.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff([]string{"hostname svc"}, d.machine.took()); diff != "" {
+		t.Errorf("machine (-want +got):\n%s", diff)
+	}
+}
+
+func TestWhatFatalDoesIsTheStrongestSources(t *testing.T) {
+	for name, c := range map[string]struct {
+		line  string
+		nodes map[string][]string
+		want  string
+	}{
+		"by default":          {"", nil, "restart"},
+		"by the command line": {"xvsock.panic=halt", nil, "power off"},
+		"by the toolstack":    {"xvsock.panic=reboot", map[string][]string{"panic": {"halt"}}, "power off"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newTold(t, map[string]string{"proc/cmdline": c.line})
+			for _, step := range []pid1.Step{d.SettingsStep(d.settings), d.ToolstackStep(d.settings, nodes(c.nodes))} {
+				if err := step.Run(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			synctest.Test(t, func(t *testing.T) { d.Fatal(t.Context(), errors.New("broken")) })
+			if took := d.machine.took(); took[len(took)-1] != c.want {
+				t.Errorf("machine %q; want %s at the end", took, c.want)
+			}
+		})
 	}
 }
 

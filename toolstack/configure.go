@@ -16,7 +16,7 @@ func (w *watcher) configure(ctx context.Context, all []Domain) {
 	}
 	for _, d := range all {
 		t := w.untold[d.ID]
-		if migrating(d.Name) || t != nil && !t.due() {
+		if t != nil && !t.due() {
 			continue
 		}
 		told, err := w.tell(ctx, d, w.cfg.Config(Distinct(all, d)))

@@ -9,12 +9,17 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// atConfig is an error in the line that sets a key of the table config.
+// atConfig is an error in the line that sets a key of the table config, below its
+// header, or as config.KEY, or within config = {...}.
 func (s section) atConfig(key, format string, args ...any) error {
 	for i, line := range s.lines {
-		if strings.HasPrefix(strings.ReplaceAll(line, " ", ""), "[domain.config]") {
+		switch text := strings.ReplaceAll(line, " ", ""); {
+		case strings.HasPrefix(text, "[domain.config]"):
 			s.first, s.lines = s.first+i, s.lines[i:]
-			break
+			return s.at(key, format, args...)
+		case strings.HasPrefix(text, "config."+key), strings.HasPrefix(text, "config="):
+			s.first, s.lines = s.first+i, nil
+			return s.at(key, format, args...)
 		}
 	}
 	return s.at(key, format, args...)

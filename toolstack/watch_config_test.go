@@ -3,6 +3,8 @@ package toolstack_test
 import (
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -25,8 +27,11 @@ func told(byName map[string]config) func(toolstack.Domain) map[string][]string {
 func TestWatchTellsEachDomainBeforeItIsAttached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
+		var mu sync.Mutex
 		var order []string
 		r.host.Xenstored().OnRequest(func(_ xen.DomID, op xenstore.Op, path string) error {
+			mu.Lock()
+			defer mu.Unlock()
 			switch {
 			case op == xenstore.OpWrite && strings.HasSuffix(path, "/config/log"):
 				order = append(order, "told")
@@ -42,8 +47,11 @@ func TestWatchTellsEachDomainBeforeItIsAttached(t *testing.T) {
 		time.Sleep(time.Hour)
 		web := r.host.Create(sim.DomainConfig{Name: "web"})
 		time.Sleep(300 * time.Millisecond)
-		if want := []string{"told", "attached", "told", "attached"}; !slices.Equal(order, want) {
-			t.Errorf("done in the order %q, want %q", order, want)
+		mu.Lock()
+		done := slices.Clone(order)
+		mu.Unlock()
+		if want := []string{"told", "attached", "told", "attached"}; !slices.Equal(done, want) {
+			t.Errorf("done in the order %q, want %q", done, want)
 		}
 		for id, want := range map[xen.DomID]config{
 			r.guest.ID(): {"log": {"debug"}}, web.ID(): {"log": {"warn"}},
@@ -95,9 +103,10 @@ func TestWatchTellsWhatTheTableSaysAndNoMore(t *testing.T) {
 func TestWatchTriesAgainToTellADomain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		broken := true
+		var broken atomic.Bool
+		broken.Store(true)
 		r.host.Xenstored().OnRequest(func(_ xen.DomID, op xenstore.Op, path string) error {
-			if broken && op == xenstore.OpMkdir && path == toolstack.ConfigPath(1) {
+			if broken.Load() && op == xenstore.OpMkdir && path == toolstack.ConfigPath(1) {
 				return syscall.EIO
 			}
 			return nil
@@ -106,12 +115,15 @@ func TestWatchTriesAgainToTellADomain(t *testing.T) {
 			Match: []string{"*"}, Backend: "back",
 			Config: told(map[string]config{"guest": {"log": {"debug"}}, "other": {"log": {"warn"}}}),
 		})
-		time.Sleep(10 * time.Minute)
+		for range 600 {
+			time.Sleep(time.Second)
+			r.set("/vm/"+r.other.UUID()+"/name", "other") // an event
+		}
 		r.expect("although it could not be told", map[*sim.Domain]int{r.guest: 2, r.other: 2})
 		if n := len(w.lines("cannot configure")); n < 5 || n > 20 {
 			t.Errorf("it was tried %d times in 10 minutes", n)
 		}
-		broken = false
+		broken.Store(false)
 		time.Sleep(2 * time.Minute)
 		if got := r.config(1); !cmp.Equal(got, config{"log": {"debug"}}) {
 			t.Errorf("in the end it is told %v", got)
@@ -120,6 +132,30 @@ func TestWatchTriesAgainToTellADomain(t *testing.T) {
 		time.Sleep(time.Hour)
 		if n.Load() > 0 {
 			t.Errorf("%d requests in an hour without an event", n.Load())
+		}
+	})
+}
+
+func TestWatchTellsANewDomainThatHasTheIDOfOneInTrouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		var broken atomic.Bool
+		broken.Store(true)
+		r.host.Xenstored().OnRequest(func(_ xen.DomID, op xenstore.Op, path string) error {
+			if broken.Load() && op == xenstore.OpMkdir && path == toolstack.ConfigPath(1) {
+				return syscall.EIO
+			}
+			return nil
+		})
+		r.watch(toolstack.WatchConfig{Match: []string{"*"}, Backend: "back", Config: told(map[string]config{"guest": {"log": {"debug"}}})})
+		time.Sleep(10 * time.Minute)
+		broken.Store(false)
+		r.guest.Destroy()
+		time.Sleep(500 * time.Millisecond)
+		r.host.Create(sim.DomainConfig{Name: "guest", ID: 1})
+		time.Sleep(500 * time.Millisecond)
+		if got := r.config(1); !cmp.Equal(got, config{"log": {"debug"}}) {
+			t.Errorf("it is told %v", got)
 		}
 	})
 }
