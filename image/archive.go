@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/u-root/u-root/pkg/cpio"
+	"golang.org/x/sys/unix"
 )
 
 // ErrArchivePath says that a path cannot be in an archive, or is there twice.
@@ -23,41 +24,40 @@ var ErrArchivePath = errors.New("not a path for an archive")
 // Paths are relative and clean ("sbin/poweroff"). The methods keep the first
 // error; Write returns it.
 type Archive struct {
-	records map[string]cpio.Record
-	err     error
+	tree tree
+	err  error
 }
 
 // NewArchive gives an empty archive.
-func NewArchive() *Archive { return &Archive{records: make(map[string]cpio.Record)} }
+func NewArchive() *Archive { return &Archive{tree: make(tree)} }
 
 // File adds a file. The archive keeps data until it is written.
 func (a *Archive) File(name string, data []byte, perm uint32) {
-	record := cpio.StaticRecord(data, cpio.Info{Name: name, Mode: cpio.S_IFREG | uint64(perm&0o7777)})
-	a.add(name, record)
+	a.add(name, &node{mode: unix.S_IFREG | perm&0o7777, data: data})
 }
 
 // Link adds a symbolic link to target.
-func (a *Archive) Link(name, target string) { a.add(name, cpio.Symlink(name, target)) }
+func (a *Archive) Link(name, target string) {
+	a.add(name, &node{mode: unix.S_IFLNK | 0o777, data: []byte(target)})
+}
 
 // Dir adds a directory. A directory may be added again; the last mode counts.
 func (a *Archive) Dir(name string, perm uint32) {
-	a.add(name, cpio.Directory(name, uint64(perm&0o7777)))
+	a.add(name, &node{mode: unix.S_IFDIR | perm&0o7777})
 }
 
 // Char adds a character device.
 func (a *Archive) Char(name string, perm uint32, major, minor uint32) {
-	a.add(name, cpio.CharDev(name, uint64(perm&0o7777), uint64(major), uint64(minor)))
+	a.add(name, &node{mode: unix.S_IFCHR | perm&0o7777, major: major, minor: minor})
 }
 
 // Has reports whether name is in the archive.
 func (a *Archive) Has(name string) bool {
-	_, ok := a.records[name]
+	_, ok := a.tree[name]
 	return ok
 }
 
-func isDir(r cpio.Record) bool { return r.Mode&cpio.S_IFMT == cpio.S_IFDIR }
-
-func (a *Archive) add(name string, record cpio.Record) {
+func (a *Archive) add(name string, n *node) {
 	if a.err != nil {
 		return
 	}
@@ -65,30 +65,27 @@ func (a *Archive) add(name string, record cpio.Record) {
 		a.err = fmt.Errorf("%w: %q", ErrArchivePath, name)
 		return
 	}
-	if old, ok := a.records[name]; ok && !(isDir(old) && isDir(record)) {
+	if old, ok := a.tree[name]; ok && !(old.is(unix.S_IFDIR) && n.is(unix.S_IFDIR)) {
 		a.err = fmt.Errorf("%w: %q is in it already", ErrArchivePath, name)
 		return
 	}
 	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
-		above, ok := a.records[dir]
-		if ok && !isDir(above) {
+		above, ok := a.tree[dir]
+		if ok && !above.is(unix.S_IFDIR) {
 			a.err = fmt.Errorf("%w: %q lies below %q, which is no directory", ErrArchivePath, name, dir)
 			return
 		}
 		if !ok {
-			above = cpio.Directory(dir, 0o755)
-			above.NLink = 1
-			a.records[dir] = above
+			a.tree[dir] = &node{mode: unix.S_IFDIR | 0o755}
 		}
 	}
-	record.NLink = 1
-	a.records[name] = record
+	a.tree[name] = n
 }
 
 func isArchivePath(name string) bool {
 	return name != "" && name != "." && !path.IsAbs(name) && path.Clean(name) == name &&
 		name != ".." && !strings.HasPrefix(name, "../") && !strings.ContainsRune(name, 0) &&
-		name != cpio.Trailer
+		len(name) < maxPath && name != cpio.Trailer
 }
 
 // Write writes the archive as an uncompressed newc cpio.
@@ -97,8 +94,8 @@ func (a *Archive) Write(w io.Writer) error {
 		return a.err
 	}
 	out := cpio.Newc.Writer(w)
-	for _, name := range slices.Sorted(maps.Keys(a.records)) {
-		if err := out.WriteRecord(a.records[name]); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(a.tree)) {
+		if err := out.WriteRecord(a.tree[name].record(name)); err != nil {
 			return fmt.Errorf("write %s: %w", name, err)
 		}
 	}
@@ -106,4 +103,15 @@ func (a *Archive) Write(w io.Writer) error {
 		return fmt.Errorf("write the end of the archive: %w", err)
 	}
 	return nil
+}
+
+// record is the node as the archive has it.
+func (n *node) record(name string) cpio.Record {
+	r := cpio.StaticRecord(n.data, cpio.Info{
+		Name: name, Mode: uint64(n.mode), NLink: 1, Rmajor: uint64(n.major), Rminor: uint64(n.minor),
+	})
+	if len(n.data) == 0 {
+		r.ReaderAt = nil
+	}
+	return r
 }

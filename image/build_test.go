@@ -71,7 +71,7 @@ func built(t *testing.T, o image.Options) (image.Report, map[string]cpio.Record)
 func TestBuild(t *testing.T) {
 	o := inputs(t, map[string][]byte{"config": []byte("x = 1\n")})
 	o.Files = map[string]string{"etc/xvsock.toml": filepath.Join(filepath.Dir(o.Output), "config")}
-	o.Modules = []string{"xen-evtchn", "xen_gntalloc", "vhost_vsock", "xenfs"}
+	o.Modules = []string{"xen-evtchn", "vhost_vsock", "xenfs"}
 	report, got := built(t, o)
 
 	in := "lib/modules/" + release
@@ -79,7 +79,7 @@ func TestBuild(t *testing.T) {
 		"dev", "dev/console", "etc", "etc/xvsock.toml", "init", "lib", "lib/modules", in,
 		in + "/kernel", in + "/kernel/drivers", in + "/kernel/drivers/xen",
 		in + "/kernel/drivers/xen/xen-evtchn.ko", in + "/kernel/drivers/xen/xen-gntalloc.ko",
-		in + "/kernel/net", in + "/kernel/net/virtio_common.ko", in + "/kernel/net/vsock.ko",
+		in + "/kernel/drivers/xen/xen-gntdev.ko", in + "/kernel/net", in + "/kernel/net/virtio_common.ko", in + "/kernel/net/vsock.ko",
 		in + "/kernel/vhost", in + "/kernel/vhost/vhost.ko", in + "/kernel/vhost/vhost_iotlb.ko",
 		in + "/kernel/vhost/vhost_vsock.ko", in + "/modules.builtin", in + "/modules.dep",
 		"proc", "run", "sbin", "sbin/poweroff", "sbin/reboot", "sbin/xvsock", "sys", "tmp",
@@ -103,6 +103,7 @@ func TestBuild(t *testing.T) {
 	}
 	wantDep := `kernel/drivers/xen/xen-evtchn.ko:
 kernel/drivers/xen/xen-gntalloc.ko:
+kernel/drivers/xen/xen-gntdev.ko:
 kernel/net/virtio_common.ko: kernel/net/vsock.ko
 kernel/net/vsock.ko:
 kernel/vhost/vhost.ko: kernel/vhost/vhost_iotlb.ko
@@ -115,7 +116,7 @@ kernel/vhost/vhost_vsock.ko: kernel/net/virtio_common.ko kernel/net/vsock.ko ker
 	if !strings.Contains(content(t, got[in+"/modules.builtin"]), "kernel/drivers/xen/xenfs.ko\n") {
 		t.Error("modules.builtin lacks xenfs")
 	}
-	if report.Version != release || !slices.Equal(report.Builtin, []string{"xenfs"}) || len(report.Modules) != 7 {
+	if report.Version != release || !slices.Equal(report.Builtin, []string{"xenfs"}) || len(report.Modules) != 8 {
 		t.Errorf("report = %+v", report)
 	}
 }
@@ -188,9 +189,13 @@ func TestBuildRefuses(t *testing.T) {
 	}{
 		"no output":                {nil, func(o *image.Options) { o.Output = "" }, nil, []string{"output"}},
 		"no program":               {nil, func(o *image.Options) { o.Program += "x" }, os.ErrNotExist, []string{"programx"}},
-		"a program that is a text": {map[string][]byte{"program": []byte("#!/bin/sh")}, nil, image.ErrProgram, []string{"program", "ELF"}},
-		"a dynamic program": {map[string][]byte{"program": elfFile(".text", nil, true)}, nil, image.ErrProgram,
+		"a program that is a text": {map[string][]byte{"program": []byte("text")}, nil, image.ErrProgram, []string{"program", "not an ELF file"}},
+		"a dynamic program": {map[string][]byte{"program": dynamicProgram()}, nil, image.ErrProgram,
 			[]string{"program", "CGO_ENABLED=0"}},
+		"a program that is a module": {map[string][]byte{"program": module()}, nil, image.ErrProgram,
+			[]string{"program", "an ELF file, but no program"}},
+		"a program that is a script": {map[string][]byte{"program": []byte("#!/bin/sh")}, nil, image.ErrProgram,
+			[]string{"program", "a script, not an ELF file"}},
 		"a program for another machine": {map[string][]byte{"program": otherMachine()}, nil, image.ErrProgram,
 			[]string{"EM_AARCH64", "GOARCH=amd64"}},
 		"a kernel of another release": {map[string][]byte{"vmlinuz": bzImage("5.10.0")}, nil, image.ErrVersion,
@@ -200,6 +205,8 @@ func TestBuildRefuses(t *testing.T) {
 			[]string{"no modules directory"}},
 		"a module that is not there": {nil, func(o *image.Options) { o.Modules = []string{"nothing"} }, image.ErrNoModule,
 			[]string{"nothing", release}},
+		"a module whose name is a slip": {nil, func(o *image.Options) { o.Modules = []string{"vhost-vsok"} }, image.ErrNoModule,
+			[]string{"did you mean vhost_vsock?"}},
 		"a file in place of another": {nil, func(o *image.Options) { o.Files = map[string]string{"init": o.Program} }, image.ErrArchivePath,
 			[]string{"init"}},
 		"a file that is not there": {nil, func(o *image.Options) { o.Files = map[string]string{"etc/a": "/nothing/a"} }, os.ErrNotExist,

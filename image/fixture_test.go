@@ -18,20 +18,23 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const release = "6.1.0-9-test"
 
 // elfFile makes a small x86-64 ELF file with one section of that name, and a
-// program header of type PT_INTERP if it shall look dynamic.
-func elfFile(section string, content []byte, dynamic bool) []byte {
+// program header that names an interpreter, if there is one.
+func elfFile(kind elf.Type, section string, content []byte, interpreter string) []byte {
 	names := "\x00" + section + "\x00.shstrtab\x00"
 	header := elf.Header64{
 		Ident: [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), 1},
-		Type:  uint16(elf.ET_REL), Machine: uint16(elf.EM_X86_64), Version: 1,
+		Type:  uint16(kind), Machine: uint16(elf.EM_X86_64), Version: 1,
 		Ehsize: 64, Phentsize: 56, Shentsize: 64, Shnum: 3, Shstrndx: 2,
 	}
 	var progs []elf.Prog64
-	if dynamic {
-		progs = append(progs, elf.Prog64{Type: uint32(elf.PT_INTERP)})
+	at := uint64(64)
+	if interpreter != "" {
+		interpreter += "\x00"
+		at += 56
+		progs = append(progs, elf.Prog64{Type: uint32(elf.PT_INTERP), Off: at, Filesz: uint64(len(interpreter))})
 		header.Phoff, header.Phnum = 64, 1
+		at += uint64(len(interpreter))
 	}
-	at := uint64(64 + 56*len(progs))
 	header.Shoff = at + uint64(len(content)+len(names))
 	sections := []elf.Section64{
 		{},
@@ -39,7 +42,7 @@ func elfFile(section string, content []byte, dynamic bool) []byte {
 		{Name: uint32(len(section) + 2), Type: uint32(elf.SHT_STRTAB), Off: at + uint64(len(content)), Size: uint64(len(names))},
 	}
 	var b bytes.Buffer
-	for _, part := range []any{header, progs, content, []byte(names), sections} {
+	for _, part := range []any{header, progs, []byte(interpreter), content, []byte(names), sections} {
 		if err := binary.Write(&b, binary.LittleEndian, part); err != nil {
 			panic(err) // a fixed-size value into memory
 		}
@@ -50,11 +53,17 @@ func elfFile(section string, content []byte, dynamic bool) []byte {
 // module makes a module's file for the test release.
 func module(depends ...string) []byte {
 	info := "license=GPL\x00depends=" + strings.Join(depends, ",") + "\x00vermagic=" + release + " SMP mod_unload \x00"
-	return elfFile(".modinfo", []byte(info), false)
+	return elfFile(elf.ET_REL, ".modinfo", []byte(info), "")
 }
 
 // program makes something that can be PID 1.
-func program() []byte { return elfFile(".text", []byte("program"), false) }
+func program() []byte { return elfFile(elf.ET_EXEC, ".text", []byte("program"), "") }
+
+// interpreter is the dynamic linker of Debian.
+const interpreter = "/lib64/ld-linux-x86-64.so.2"
+
+// dynamicProgram makes a program that is linked dynamically.
+func dynamicProgram() []byte { return elfFile(elf.ET_DYN, ".text", []byte("program"), interpreter) }
 
 // bzImage makes a kernel's header, with a version text and a payload.
 func bzImage(version string) []byte {

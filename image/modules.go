@@ -8,7 +8,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"strings"
 
 	"xvsock/kmod"
 )
@@ -140,89 +139,6 @@ func (m *Modules) addFile(file string) {
 
 // Builtin reports whether the kernel has the named module built in.
 func (m *Modules) Builtin(name string) bool { return m.builtin[kmod.Canonical(name)] }
-
-// Resolve gives the named modules and all that they need in an order in which
-// they can be loaded, each once. Names that the kernel has built in are left
-// out.
-func (m *Modules) Resolve(names []string) ([]Module, error) {
-	r := resolver{from: m, done: make(map[string]*Module)}
-	for _, name := range names {
-		if err := r.add(kmod.Canonical(name), nil); err != nil {
-			return nil, err
-		}
-	}
-	return r.order, nil
-}
-
-// resolver walks dependencies depth first; a module is appended after all
-// that it needs.
-type resolver struct {
-	from  *Modules
-	done  map[string]*Module
-	order []Module
-}
-
-// add appends the module name and what it needs. The path holds who needs it.
-func (r *resolver) add(name string, needers []string) error {
-	if _, ok := r.done[name]; ok || r.from.Builtin(name) {
-		return nil
-	}
-	for _, needer := range needers {
-		if needer == name {
-			return fmt.Errorf("%w: %s", ErrModuleCycle, strings.Join(append(needers, name), " needs "))
-		}
-	}
-	file, ok := r.from.files[name]
-	if !ok {
-		return r.missing(name, needers)
-	}
-	mod, direct, err := r.from.read(name, file)
-	if err != nil {
-		return err
-	}
-	needers = append(needers, name)
-	for _, need := range direct {
-		if err := r.add(kmod.Canonical(need), needers); err != nil {
-			return err
-		}
-	}
-	mod.Depends = r.transitive(direct)
-	r.done[name] = &mod
-	r.order = append(r.order, mod)
-	return nil
-}
-
-func (r *resolver) missing(name string, needers []string) error {
-	by := ""
-	if len(needers) > 0 {
-		by = fmt.Sprintf(", which %s needs", needers[len(needers)-1])
-	}
-	return fmt.Errorf("module %s%s: %w in %s, neither as a file nor in modules.builtin; "+
-		"leave it out or take another kernel", name, by, ErrNoModule, r.from.Dir)
-}
-
-// transitive lists the direct dependencies and theirs so that each stands
-// before what it needs itself: reversed load order, as depmod writes it.
-func (r *resolver) transitive(direct []string) []string {
-	wanted := make(map[string]bool)
-	for _, need := range direct {
-		mod, ok := r.done[kmod.Canonical(need)]
-		if !ok {
-			continue // built in
-		}
-		wanted[mod.Name] = true
-		for _, deeper := range mod.Depends {
-			wanted[deeper] = true
-		}
-	}
-	var list []string
-	for i := len(r.order) - 1; i >= 0; i-- {
-		if wanted[r.order[i].Name] {
-			list = append(list, r.order[i].Name)
-		}
-	}
-	return list
-}
 
 // read loads one module and gives the names of what it needs: from
 // modules.dep when there is one, else from the module itself.

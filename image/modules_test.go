@@ -1,6 +1,7 @@
 package image_test
 
 import (
+	"debug/elf"
 	"errors"
 	"maps"
 	"os"
@@ -184,7 +185,7 @@ func TestBadModules(t *testing.T) {
 			[]string{"not_there", "lonely needs"}},
 		"modules that need each other": {nil, "one", image.ErrModuleCycle, []string{"one needs two needs one"}},
 		"a module of another kernel": {
-			map[string][]byte{in + "kernel/a.ko": elfFile(".modinfo", []byte("vermagic=5.0 SMP\x00"), false)}, "a", nil,
+			map[string][]byte{in + "kernel/a.ko": elfFile(elf.ET_REL, ".modinfo", []byte("vermagic=5.0 SMP\x00"), "")}, "a", nil,
 			[]string{"kernel/a.ko", "5.0", release}},
 		"a file that is no module": {map[string][]byte{in + "kernel/a.ko": program()}, "a", nil,
 			[]string{"kernel/a.ko", "not a kernel module"}},

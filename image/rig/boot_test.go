@@ -133,6 +133,7 @@ func TestIntegrationHost(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a guest goes on where it was saved", func(t *testing.T) { goesOn(t, s, hello) })
 	t.Run("a guest that cannot be created gives xl's reason", func(t *testing.T) {
 		_, err := s.Create(t.Context(), rig.Guest{Name: "huge", Ramdisk: hello, MemoryMB: 1 << 16})
 		if !errors.Is(err, rig.ErrCreate) || !strings.Contains(err.Error(), "memory") {

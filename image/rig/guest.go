@@ -34,6 +34,9 @@ type Guest struct {
 	MemoryMB, VCPUs int
 	// Paused leaves it paused until Unpause.
 	Paused bool
+	// OnReboot is what xl does when it reboots, as image.DomainConfig has it; empty
+	// means "destroy", so that a scenario does not go on with a guest it does not know.
+	OnReboot string
 	// Extra is added to the xl configuration, one setting a line.
 	Extra string
 	// Creator is a shell command that creates the domain from the configuration
@@ -91,7 +94,7 @@ func (h *Host) guestConfig(ctx context.Context, g Guest) ([]byte, error) {
 	c := image.DomainConfig{
 		Name: g.Name, Type: g.Type, MemoryMB: g.MemoryMB, VCPUs: g.VCPUs,
 		Cmdline:  strings.TrimSpace("console=hvc0 quiet panic=1 " + g.Cmdline),
-		OnReboot: "destroy", OnCrash: "destroy",
+		OnReboot: cmp.Or(g.OnReboot, "destroy"), OnCrash: "destroy",
 	}
 	if c.Type == "" {
 		c.Type = image.PV
@@ -146,7 +149,8 @@ func (d *Domain) Destroy(ctx context.Context) error { return d.xl(ctx, "destroy"
 // Shutdown asks the guest to power off and returns without waiting for it.
 func (d *Domain) Shutdown(ctx context.Context) error { return d.xl(ctx, "shutdown") }
 
-// Reboot asks the guest to reboot, which on the rig ends it.
+// Reboot asks the guest to reboot, which on the rig ends it unless Guest.OnReboot
+// says otherwise; see Host.AwaitReboot.
 func (d *Domain) Reboot(ctx context.Context) error { return d.xl(ctx, "reboot") }
 
 // Pause stops its virtual CPUs; Unpause lets them go on.
