@@ -8,11 +8,11 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unre
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
 # What the real-Xen rig, the spin models and -race need on the machine.
-PACKAGES := qemu-system-x86 seabios ipxe-qemu busybox-static kmod xz-utils spin gcc libc6-dev
+PACKAGES := qemu-system-x86 seabios ipxe-qemu busybox-static kmod xz-utils mmdebstrap spin gcc libc6-dev
 
 .DEFAULT_GOAL := help
 
-.PHONY: help build run run-xen test check fuzz bench soak deps clean
+.PHONY: help build deb run run-xen test check fuzz bench soak deps clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,10 @@ help: ## this list
 build: ## bin/xvsock, one static binary
 	@mkdir -p bin
 	$(BUILD) -o bin/xvsock .
+
+deb: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+deb: build ## bin/xvsock_VERSION_amd64.deb, with manual pages, completions and units
+	@packaging/deb bin/xvsock $(VERSION) bin
 
 run: build ## show it all on a simulated Xen host: needs Go only, no root
 	@bin/xvsock sim
@@ -43,8 +47,9 @@ fuzz: ## each fuzz target for FUZZTIME (20s)
 	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
 	  done; done
 
-bench: ## Go benchmarks of the rings, the connections and the manager
+bench: ## Go benchmarks of the rings, the connections and the manager; how long a domain boots, on real Xen
 	$(GO) test -run '^$$' -bench . -benchmem ./ring ./mux ./vsock ./manager/... ./daemon
+	$(GO) test -run '^$$' -bench Boot -benchtime 1x -timeout 20m -v ./image
 
 soak: ## the randomised tests, long
 	$(GO) test -race -count=20 -timeout 0 ./ring ./mux ./link ./vsock ./xenstore ./sim/... ./manager ./manager/client ./daemon

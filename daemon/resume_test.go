@@ -179,6 +179,13 @@ func TestABackendThatIsRestoredServesItsFrontendsAgain(t *testing.T) {
 			if got := back.status(); got.Domain != uint16(dom.ID()) || len(got.Links) != 2 {
 				t.Errorf("status: %+v", got)
 			}
+			if got := a.list("@backend"); !strings.Contains(got, "store/echo") {
+				t.Errorf("its services as a frontend sees them: %s", got)
+			}
+			var reply daemon.PolicyReply
+			if err := back.control.call(t.Context(), daemon.MethodPolicy, nil, &reply); err != nil || reply.Domains[0].Domain != uint16(dom.ID()) {
+				t.Errorf("domains as rules see them: %+v, %v", reply.Domains, err)
+			}
 			b.restore()
 			await(t, "ok", 2*comesBack, answers)
 		}
@@ -206,7 +213,7 @@ func TestADaemonIsKilledAfterAResume(t *testing.T) {
 		a.restore()
 		await(t, "ok", comesBack, answers)
 		a.kill()
-		a = start(t, a.dom, resumable(daemon.Frontend), nil)
+		start(t, a.dom, resumable(daemon.Frontend), nil)
 		await(t, "ok", 15*time.Second, answers)
 	})
 }

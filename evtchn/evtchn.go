@@ -2,7 +2,9 @@
 //
 // An event carries no data, and events that arrive before the last one was
 // handled are one. Binder makes channels, Channel is one end of one. Open
-// returns the kernel's Binder, over /dev/xen/evtchn; package sim has its own.
+// returns the kernel's Binder, over /dev/xen/evtchn; package sim has its own. A
+// Resumable goes over either, in a domain that may be suspended, and a Keeper holds
+// what is left of before when the process ends.
 //
 // Xen tells nobody when the other end of a channel goes away, and a Notify on
 // a dead channel succeeds (xen/common/event_channel.c): an event channel says

@@ -2,7 +2,6 @@ package evtchn
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -12,12 +11,8 @@ import (
 	"xvsock/xen"
 )
 
-const (
-	// closeWait bounds how long Resumable.Close waits for Settle.
-	closeWait = 2 * time.Second
-	// settleAgain is the pause after a Settle that failed.
-	settleAgain = time.Second
-)
+// closeWait bounds how long Resumable.Close waits for Settle.
+const closeWait = 2 * time.Second
 
 // Device is a Binder that can be closed and abandoned: Kernel, or package sim's.
 // Of Abandon and Close the first call counts, and the other one then does nothing.
@@ -235,65 +230,4 @@ func (r *Resumable) shut() bool {
 		r.state = closed
 	}
 	return false
-}
-
-// unbindLater takes c over, to unbind it when that is safe. It is false if nothing
-// has to be waited for: then what the device says of an unbinding is right.
-func (r *Resumable) unbindLater(c *lateChannel) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch {
-	case r.cfg.Settle == nil || r.device != c.device:
-		return false
-	case r.state == closing: // goes with the device
-		return true
-	case r.state != open:
-		return false
-	}
-	r.late = append(r.late, c)
-	if !r.unbinding {
-		r.unbinding = true
-		r.task.Go(r.unbind)
-	}
-	return true
-}
-
-// unbind unbinds what was closed, until there is nothing left. A channel of a device
-// that was abandoned meanwhile is not touched: the device sees to that.
-func (r *Resumable) unbind() {
-	for {
-		due := r.takeLate()
-		if due == nil {
-			return
-		}
-		for err := r.cfg.Settle(r.ctx); err != nil; err = r.cfg.Settle(r.ctx) {
-			if r.ctx.Err() != nil {
-				return
-			}
-			r.cfg.Log.Warn("ports stay bound until xenstore answers", "ports", len(due), "error", err)
-			select {
-			case <-time.After(settleAgain):
-			case <-r.ctx.Done():
-				return
-			}
-		}
-		for _, c := range due {
-			if err := c.Channel.Close(); err != nil && !errors.Is(err, ErrAbandoned) {
-				r.cfg.Log.Warn("unbind event channel", "error", err)
-			}
-		}
-	}
-}
-
-// takeLate returns what is to be unbound next, or nil, which is the end of unbind.
-func (r *Resumable) takeLate() []*lateChannel {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	due := r.late
-	r.late = nil
-	if r.state != open || len(due) == 0 {
-		r.unbinding = false
-		return nil
-	}
-	return due
 }

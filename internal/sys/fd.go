@@ -112,6 +112,20 @@ func (f *FD) KeepAcrossExec() error {
 	return nil
 }
 
+// Dup returns one more descriptor of an abandoned file, closed on exec, for a
+// process that keeps the file open when this one ends. The error wraps os.ErrClosed
+// if f was not abandoned.
+func (f *FD) Dup() (*os.File, error) {
+	if f.state.Load()&(fdKept|fdClosed) != fdKept {
+		return nil, fmt.Errorf("keep %s: it was not abandoned: %w", f.name, os.ErrClosed)
+	}
+	number, err := unix.FcntlInt(uintptr(f.number), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("keep %s: %w", f.name, err)
+	}
+	return os.NewFile(uintptr(number), f.name), nil
+}
+
 func (f *FD) shut() error {
 	f.entry.drop()
 	// close(2) is never repeated: on Linux the number is free even after EINTR.

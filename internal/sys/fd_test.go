@@ -261,6 +261,31 @@ func TestOnlyAnAbandonedDescriptorCanOutliveExec(t *testing.T) {
 	}
 }
 
+func TestOnlyAnAbandonedDescriptorIsDuplicated(t *testing.T) {
+	f, closed := openNull(t, nil), openNull(t, nil)
+	defer unix.Close(f.number)
+	if _, err := f.Dup(); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("one in use: %v", err)
+	}
+	closed.Close()
+	closed.Abandon() // too late: the number may be another file's
+	if _, err := closed.Dup(); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("one that was closed: %v", err)
+	}
+	f.Abandon()
+	d, err := f.Dup()
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags, err := unix.FcntlInt(d.Fd(), unix.F_GETFD, 0)
+	if err != nil || flags&unix.FD_CLOEXEC == 0 || int(d.Fd()) == f.number {
+		t.Errorf("descriptor %d of %d, flags %#x, %v", d.Fd(), f.number, flags, err)
+	}
+	if d.Close() != nil || !isOpen(f.number) {
+		t.Error("closing the duplicate closed the descriptor")
+	}
+}
+
 func TestAnInterruptedCallIsRepeated(t *testing.T) {
 	f := openNull(t, nil)
 	defer f.Close()
