@@ -9,7 +9,10 @@ import (
 
 	"xvsock/bridge"
 	"xvsock/daemon"
+	"xvsock/services/control"
 	"xvsock/services/discovery"
+	"xvsock/services/health"
+	"xvsock/services/logs"
 	"xvsock/services/varlink"
 	"xvsock/toolstack"
 )
@@ -55,8 +58,12 @@ func explain(err error) string {
 	// What is not of this shape leaves p empty: the name then says it all.
 	_ = json.Unmarshal(reply.Parameters, &p)
 	switch {
-	case errors.Is(err, discovery.ErrServiceNotFound):
+	case errors.Is(err, discovery.ErrServiceNotFound), errors.Is(err, control.ErrServiceNotFound):
 		return "no such service, or not there"
+	case errors.Is(err, control.ErrNotSupported):
+		return "that domain cannot do so: its PID 1 is not xvsock, or it was not told how"
+	case errors.Is(err, health.ErrLimitReached), errors.Is(err, logs.ErrLimitReached):
+		return "too many watch that domain already"
 	case errors.Is(err, discovery.ErrAmbiguous):
 		return printable(fmt.Sprintf("several domains have that service (%s): choose with --domain", strings.Join(p.Domains, ", ")))
 	case errors.Is(err, discovery.ErrDenied):

@@ -11,29 +11,35 @@ import (
 	"github.com/spf13/cobra"
 
 	"xvsock/daemon"
-	"xvsock/services"
 	"xvsock/services/control"
 )
 
 // status asks the daemon of this domain, or of the one that args names.
 func (a *app) status(ctx context.Context, args []string) (s daemon.Status, err error) {
 	first := true
-	each := func(data json.RawMessage) error {
-		var part daemon.Status
-		if err := json.Unmarshal(data, &part); err != nil {
-			return fmt.Errorf("status: %w", err)
-		}
+	add := func(part daemon.Status) {
 		if first {
 			s, first = part, false
-			return nil
+			return
 		}
 		s.Add(part)
-		return nil
 	}
 	if len(args) == 0 {
-		return s, a.stream(ctx, daemon.MethodStatus, nil, each)
+		err = a.stream(ctx, daemon.MethodStatus, nil, func(data json.RawMessage) error {
+			var part daemon.Status
+			err := json.Unmarshal(data, &part)
+			add(part)
+			return err
+		})
+		return s, err
 	}
-	return s, a.askStream(ctx, question{domain: args[0], port: services.PortControl, method: control.MethodStatus}, each)
+	err = a.askStream(ctx, order(args[0], control.MethodStatus, nil), func(data json.RawMessage) error {
+		var part daemon.StatusReply
+		err := json.Unmarshal(data, &part)
+		add(part.Status)
+		return err
+	})
+	return s, err
 }
 
 // statusCommand is `xvsock status`.
