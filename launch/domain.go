@@ -174,9 +174,10 @@ func (d *domain) stop(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	d.control.Close()
 	d.log.Info("memory of PID 1", "peak", peakMemory())
-	return d.close()
+	// The devices end with the domain. To unbind what is bound would first wait until no
+	// resume can be on its way.
+	return d.control.Close()
 }
 
 // peakMemory is the most memory that this process was ever resident in, as the
