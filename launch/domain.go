@@ -55,7 +55,6 @@ type domain struct {
 	store   *xenstore.Client
 	name    string // for its own answers
 	devices *link.Domain
-	close   func() error // of the devices
 	control net.Listener
 	cancel  context.CancelFunc
 	ready   chan struct{} // closed once the services listen
@@ -110,17 +109,18 @@ func (d *domain) offers() []daemon.Offer {
 // start is the step "link": it opens the devices and starts the daemon, which
 // forms the link as soon as the toolstack has attached the domain.
 func (d *domain) start(ctx context.Context) (err error) {
-	if d.close, err = openDevices(ctx, d.devices, d.log); err != nil {
+	closeDevices, err := openDevices(ctx, d.devices, d.log)
+	if err != nil {
 		return err
 	}
 	if d.control, err = bridge.ListenControl(bridge.ControlPath); err != nil {
-		return errors.Join(err, d.close())
+		return errors.Join(err, closeDevices())
 	}
 	run, cfg := daemon.Frontend, d.daemonConfig()
 	if d.config.Mode == config.Backend {
 		run = daemon.Backend
 		if cfg.Rules, err = daemon.PolicySource(d.config.Policy, d.devices, d.log); err != nil {
-			return errors.Join(err, d.control.Close(), d.close())
+			return errors.Join(err, d.control.Close(), closeDevices())
 		}
 		cfg.Budgets = daemon.BudgetsOf(d.config.Budgets)
 	}

@@ -50,7 +50,7 @@ func TestAnswersOfAnySizeArrive(t *testing.T) {
 				if c.name != "much" {
 					return
 				}
-				once := varlink.NewClient(p.conn(t, root(0)), varlink.Limits{})
+				once := varlink.NewClient(p.Dial(t, root(0)), varlink.Limits{})
 				for _, m := range []string{control.MethodConfig, control.MethodServices} {
 					if err := once.Call(t.Context(), m, nil, nil); !errors.Is(err, &varlink.Error{Name: varlink.ExpectedMore}) {
 						t.Errorf("%s without more: %v; want ExpectedMore", m, err)

@@ -23,11 +23,11 @@ func TestAFloodOfStrangersKeepsNobodyOut(t *testing.T) {
 		p := start(t, &fake{})
 		var open []net.Conn
 		for range 20 {
-			open = append(open, p.raw(user(0)))
+			open = append(open, p.Raw(user(0)))
 		}
 		for domain := range uint16(100) {
 			for range 4 {
-				open = append(open, p.raw(root(domain+1)))
+				open = append(open, p.Raw(root(domain+1)))
 			}
 		}
 		synctest.Wait()
@@ -57,7 +57,7 @@ func TestAStrangersPlaceIsGivenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := start(t, &fake{})
 		for i := range 20 {
-			c := control.NewClient(p.raw(root(5)), varlink.Limits{})
+			c := control.NewClient(p.Raw(root(5)), varlink.Limits{})
 			if _, err := c.Status(t.Context()); !errors.Is(err, control.ErrDenied) {
 				t.Fatalf("stranger %d: %v", i, err)
 			}
@@ -78,7 +78,7 @@ func TestASilentStrangerIsDroppedSoon(t *testing.T) {
 			{"another domain", root(5), 5 * time.Second},
 			{"the toolstack", root(0), 5 * time.Minute},
 		} {
-			conn := p.conn(t, c.caller)
+			conn := p.Dial(t, c.caller)
 			began := time.Now()
 			if _, err := conn.Read(make([]byte, 1)); err != io.EOF || time.Since(began) != c.want {
 				t.Errorf("%s: %v after %v; want the end after %v", c.name, err, time.Since(began), c.want)
@@ -114,7 +114,7 @@ func TestGarbageEndsTheConnection(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			f := &fake{}
 			p := start(t, f)
-			conn := p.conn(t, root(0))
+			conn := p.Dial(t, root(0))
 			go io.WriteString(conn, text)
 			got, _ := bufio.NewReader(conn).ReadString('\n')
 			if !strings.Contains(got, `"error"`) || f.said() != "" {
@@ -130,7 +130,7 @@ func FuzzStrangers(f *testing.F) {
 	f.Add([]byte(`{"method":"org.xvsock.Domain.Config","more":true}` + "\x00"))
 	f.Fuzz(func(t *testing.T, sent []byte) {
 		d := &fake{settings: control.Settings{Problems: []string{"secret"}}}
-		conn := start(t, d).raw(user(0))
+		conn := start(t, d).Raw(user(0))
 		conn.SetDeadline(time.Now().Add(20 * time.Millisecond))
 		go conn.Write(sent)
 		got, _ := io.ReadAll(conn)
@@ -149,7 +149,7 @@ func FuzzOrders(f *testing.F) {
 	f.Fuzz(func(t *testing.T, parameters []byte) {
 		for i, method := range []string{"Shutdown", "SetLog", "Restart"} {
 			d := &fake{}
-			conn := start(t, d).raw(root(0))
+			conn := start(t, d).Raw(root(0))
 			conn.SetDeadline(time.Now().Add(time.Second))
 			go fmt.Fprintf(conn, `{"method":"org.xvsock.Domain.%s","parameters":%s}`+"\n", method, parameters)
 			got, _ := bufio.NewReader(conn).ReadString('\n')

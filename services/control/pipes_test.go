@@ -3,14 +3,13 @@ package control_test
 import (
 	"context"
 	"log/slog"
-	"net"
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 
 	"xvsock/services"
 	"xvsock/services/control"
+	"xvsock/services/rpc/rpctest"
 	"xvsock/services/varlink"
 )
 
@@ -52,14 +51,10 @@ func (f *fake) Shutdown(_ context.Context, reboot bool) error {
 	return f.note("shutdown")
 }
 
-// port is a control server over net.Pipe, in the bubble of a test.
+// port is a control server.
 type port struct {
-	domain *fake
-	server *control.Server
-	log    *lines
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
+	*rpctest.Listener
+	log *lines
 
 	mu      sync.Mutex
 	allowed func(services.Caller) bool
@@ -83,32 +78,6 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
-type callerConn struct {
-	net.Conn
-	caller services.Caller
-}
-
-func identify(c net.Conn) (services.Caller, bool) {
-	cc, ok := c.(callerConn)
-	return cc.caller, ok
-}
-
-func (p *port) Accept() (net.Conn, error) {
-	select {
-	case c := <-p.conns:
-		return c, nil
-	case <-p.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *port) Close() error {
-	p.once.Do(func() { close(p.closed) })
-	return nil
-}
-
-func (p *port) Addr() net.Addr { return &net.UnixAddr{Name: "port", Net: "unix"} }
-
 func (p *port) allow(c services.Caller) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -125,11 +94,11 @@ func onlyDomain0(c services.Caller) bool { return c.Domain == 0 }
 
 // start serves a domain to domain 0 until the test ends.
 func start(t *testing.T, f *fake) *port {
-	p := &port{domain: f, log: &lines{}, conns: make(chan net.Conn), closed: make(chan struct{}), allowed: onlyDomain0}
-	p.server = control.NewServer(control.Config{
+	p := &port{log: &lines{}, allowed: onlyDomain0}
+	p.Listener = rpctest.Start(t, control.NewServer(control.Config{
 		Methods:  control.Methods(f),
 		Allow:    p.allow,
-		Identify: identify,
+		Identify: rpctest.Identify,
 		Info:     varlink.Info{Vendor: "xvsock", Product: "test", Version: "1", URL: "-"},
 		Log: slog.New(slog.NewTextHandler(p.log, &slog.HandlerOptions{
 			ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
@@ -139,34 +108,12 @@ func start(t *testing.T, f *fake) *port {
 				return a
 			},
 		})),
-	})
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- p.server.Serve(ctx, p) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("Serve = %v", err)
-		}
-	})
+	}))
 	return p
 }
 
-// raw is a connection that the test closes.
-func (p *port) raw(c services.Caller) net.Conn {
-	a, b := net.Pipe()
-	p.conns <- callerConn{b, c}
-	return a
-}
-
-func (p *port) conn(t *testing.T, c services.Caller) net.Conn {
-	a := p.raw(c)
-	t.Cleanup(func() { a.Close(); synctest.Wait() })
-	return a
-}
-
 func (p *port) client(t *testing.T, c services.Caller) *control.Client {
-	return control.NewClient(p.conn(t, c), varlink.Limits{})
+	return control.NewClient(p.Dial(t, c), varlink.Limits{})
 }
 
 // root is a caller from a port of root's.

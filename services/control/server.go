@@ -1,26 +1,18 @@
 package control
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"log/slog"
 	"maps"
-	"net"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"xvsock/services"
+	"xvsock/services/rpc"
 	"xvsock/services/varlink"
 )
 
 const (
-	defaultIdle = 5 * time.Minute
-	// A connection's calls are slowed down to this.
-	callRate  = rate.Limit(100)
-	callBurst = 300
-
 	// What those who are not allowed may have open: of one domain, fewer than its
 	// connections, so that they keep no root of it out, and in all; and for how long.
 	strangersPerDomain = 2
@@ -34,15 +26,9 @@ type Config struct {
 	Methods varlink.Methods
 	// Allow is asked at each call whether a caller's domain may give orders. It is
 	// called without locks held. Without it, nobody may.
-	Allow func(services.Caller) bool
-	// Identify tells who is calling; without it nobody is served.
-	Identify services.Identify
-	// Info is the answer to GetInfo; its Interfaces are filled in.
-	Info varlink.Info
-	// PerDomain and Total bound connections as in services.Acceptor.
-	PerDomain, Total int
-	// Limits bounds a connection; Idle is 5 minutes unless given.
-	Limits varlink.Limits
+	Allow    func(services.Caller) bool
+	Identify services.Identify // tells who is calling; without it nobody is served
+	Info     varlink.Info      // the answer to GetInfo; its Interfaces are filled in
 	// Log is told of each order that changes something, and of faults; nil for
 	// silence.
 	Log *slog.Logger
@@ -50,15 +36,14 @@ type Config struct {
 
 // Server answers on port 4. It implements services.Service.
 type Server struct {
+	*rpc.Server
 	config    Config
 	methods   varlink.Methods
 	strangers *services.Quota
-	acceptor  services.Acceptor
 }
 
 // NewServer returns a server.
 func NewServer(c Config) *Server {
-	c.Limits.Idle = cmp.Or(c.Limits.Idle, defaultIdle)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -69,38 +54,18 @@ func NewServer(c Config) *Server {
 	}
 	maps.Copy(s.methods, c.Methods)
 	s.methods.Describe(c.Info, map[string]string{iface: Interface})
-	s.acceptor = services.Acceptor{
-		Handle:    s.handle,
-		Identify:  c.Identify,
-		PerDomain: c.PerDomain,
-		Total:     c.Total,
-		Log:       c.Log,
-	}
+	s.Server = rpc.New(rpc.Config{Name: "control", Identify: c.Identify, Admit: s.admit, Log: c.Log},
+		func(c services.Caller) varlink.Handler { return &session{s, c} })
 	return s
 }
 
-// Serve implements services.Service.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error { return s.acceptor.Serve(ctx, l) }
-
-// Counts implements services.Counter.
-func (s *Server) Counts() (open, served, refused, panics uint64) { return s.acceptor.Counts() }
-
-func (s *Server) handle(ctx context.Context, conn net.Conn, caller services.Caller) {
-	v := varlink.Server{
-		Limits: s.config.Limits,
-		Log:    s.config.Log,
-		Pace:   rate.NewLimiter(callRate, callBurst).Wait,
-	}
-	if !s.allowed(caller) {
-		if !s.strangers.Acquire(caller.Domain) {
-			return
-		}
-		defer s.strangers.Release(caller.Domain)
-		v.Limits.Idle = strangerIdle
-	}
-	err := v.Serve(ctx, conn, &session{s, caller})
-	if err != nil && ctx.Err() == nil {
-		s.config.Log.Debug("control connection ended", "domain", caller.Domain, "error", err)
+// admit keeps few connections of those who are not allowed, and those not for long.
+func (s *Server) admit(c services.Caller, serve func(idle time.Duration)) {
+	if s.allowed(c) {
+		serve(0)
+	} else if s.strangers.Acquire(c.Domain) {
+		defer s.strangers.Release(c.Domain)
+		serve(strangerIdle)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"regexp"
 	"strings"
 	"testing"
@@ -14,6 +13,7 @@ import (
 
 	"xvsock/services"
 	"xvsock/services/control"
+	"xvsock/services/rpc/rpctest"
 	"xvsock/services/varlink"
 )
 
@@ -32,7 +32,7 @@ func TestConversation(t *testing.T) {
 				{Name: "web", Port: 80, State: services.NotServing, Starts: 3, Panics: 1, Error: "exit\nstatus 1", Since: time.Unix(1e9, 0).UTC()},
 			},
 		}
-		conn := start(t, f).conn(t, root(0))
+		conn := start(t, f).Dial(t, root(0))
 		in := bufio.NewReader(conn)
 		for _, c := range []struct{ call, want string }{
 			{`{"method":"org.xvsock.Domain.Status"}`, `{"parameters":{"status":{"role":"frontend","uptime":1.5}}}`},
@@ -71,7 +71,7 @@ func TestConversation(t *testing.T) {
 
 func TestEveryMethodIsDescribed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := varlink.NewClient(start(t, &fake{}).conn(t, root(0)), varlink.Limits{})
+		c := varlink.NewClient(start(t, &fake{}).Dial(t, root(0)), varlink.Limits{})
 		for _, m := range regexp.MustCompile(`(?m)^method (\w+)`).FindAllStringSubmatch(control.Interface, -1) {
 			err := c.Call(t.Context(), control.Name+"."+m[1], nil, nil)
 			if errors.Is(err, &varlink.Error{Name: varlink.MethodNotFound}) {
@@ -114,7 +114,7 @@ func TestOthersAreDenied(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := &fake{}
 				p := start(t, f)
-				conn := p.conn(t, c.caller)
+				conn := p.Dial(t, c.caller)
 				in := bufio.NewReader(conn)
 				for _, call := range calls {
 					if strings.HasSuffix(call, `"parameters":7}`) {
@@ -136,11 +136,8 @@ func TestOthersAreDenied(t *testing.T) {
 func TestWithoutAllowNobodyIsServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fake{}
-		q := &port{conns: make(chan net.Conn), closed: make(chan struct{})}
-		server := control.NewServer(control.Config{Methods: control.Methods(f), Identify: identify})
-		go server.Serve(t.Context(), q)
-		defer q.Close()
-		if err := q.client(t, root(0)).Shutdown(t.Context(), false); !errors.Is(err, control.ErrDenied) || f.said() != "" {
+		p := port{Listener: rpctest.Start(t, control.NewServer(control.Config{Methods: control.Methods(f), Identify: rpctest.Identify}))}
+		if err := p.client(t, root(0)).Shutdown(t.Context(), false); !errors.Is(err, control.ErrDenied) || f.said() != "" {
 			t.Errorf("Shutdown = %v, ordered %q", err, f.said())
 		}
 	})
@@ -189,7 +186,7 @@ func TestOrdersAreLogged(t *testing.T) {
 func TestALongOrderIsLoggedShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := start(t, &fake{})
-		c := varlink.NewClient(p.conn(t, root(0)), varlink.Limits{})
+		c := varlink.NewClient(p.Dial(t, root(0)), varlink.Limits{})
 		c.Call(t.Context(), control.MethodRestart, map[string]string{"service": strings.Repeat("x", 50000)}, nil)
 		if n := len(p.log.String()); n == 0 || n > 800 {
 			t.Errorf("%d bytes of log", n)

@@ -1,80 +1,28 @@
 package discovery_test
 
 import (
-	"context"
-	"net"
-	"sync"
 	"testing"
-	"testing/synctest"
 
 	"xvsock/services"
 	"xvsock/services/discovery"
+	"xvsock/services/rpc/rpctest"
 	"xvsock/services/varlink"
 )
 
-// host is a discovery server over net.Pipe, in the bubble of a test.
-type host struct {
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-	server *discovery.Server
-}
-
-type callerConn struct {
-	net.Conn
-	caller discovery.Caller
-}
-
-func identify(c net.Conn) (discovery.Caller, bool) {
-	cc, ok := c.(callerConn)
-	return cc.caller, ok
-}
-
-func (h *host) Accept() (net.Conn, error) {
-	select {
-	case c := <-h.conns:
-		return c, nil
-	case <-h.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (h *host) Close() error {
-	h.once.Do(func() { close(h.closed) })
-	return nil
-}
-
-func (h *host) Addr() net.Addr { return &net.UnixAddr{Name: "host", Net: "unix"} }
+// host is a discovery server.
+type host struct{ *rpctest.Listener }
 
 // start serves a directory until the test ends.
-func start(t *testing.T, d discovery.Directory) *host {
-	h := &host{conns: make(chan net.Conn), closed: make(chan struct{})}
-	h.server = discovery.NewServer(discovery.Config{
+func start(t *testing.T, d discovery.Directory) host {
+	return host{rpctest.Start(t, discovery.NewServer(discovery.Config{
 		Directory: d,
-		Identify:  identify,
+		Identify:  rpctest.Identify,
 		Info:      varlink.Info{Vendor: "xvsock", Product: "test", Version: "1", URL: "-"},
-	})
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- h.server.Serve(ctx, h) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("Serve = %v", err)
-		}
-	})
-	return h
+	}))}
 }
 
-func (h *host) conn(t *testing.T, c discovery.Caller) net.Conn {
-	a, b := net.Pipe()
-	h.conns <- callerConn{b, c}
-	t.Cleanup(func() { a.Close(); synctest.Wait() })
-	return a
-}
-
-func (h *host) client(t *testing.T, c discovery.Caller) *discovery.Client {
-	return discovery.NewClient(h.conn(t, c), discovery.ClientConfig{MaxRecords: 10000})
+func (h host) client(t *testing.T, c discovery.Caller) *discovery.Client {
+	return discovery.NewClient(h.Dial(t, c), discovery.ClientConfig{MaxRecords: 10000})
 }
 
 // domain is a caller from a port of root's.

@@ -5,86 +5,38 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
-	"time"
-
-	"golang.org/x/time/rate"
 
 	"xvsock/services"
+	"xvsock/services/rpc"
 	"xvsock/services/varlink"
 )
 
 const (
-	defaultWatches      = 4
-	defaultTotalWatches = 512
-	defaultIdle         = 5 * time.Minute
-	// A connection's calls are slowed down to this.
-	callRate  = rate.Limit(100)
-	callBurst = 300
+	// Open watches, of one domain, fewer than its connections, and in all.
+	watchesPerDomain = 4
+	watchesTotal     = 512
 )
 
 // Config is what a Server needs.
 type Config struct {
 	Directory Directory
-	// Identify tells who is calling; without it nobody is served.
-	Identify services.Identify
-	// Info is the answer to GetInfo; its Interfaces are filled in.
-	Info varlink.Info
-	// PerDomain and Total bound connections as in services.Acceptor.
-	PerDomain, Total int
-	// Watches and TotalWatches bound the open watches: of one domain (0: 4)
-	// and in all (0: 512). Watches should be less than PerDomain.
-	Watches, TotalWatches int
-	// Limits bounds a connection; Idle is 5 minutes unless given.
-	Limits varlink.Limits
-	// Log is told of faults; nil for silence.
-	Log *slog.Logger
+	Identify  services.Identify // tells who is calling; without it nobody is served
+	Info      varlink.Info      // the answer to GetInfo; its Interfaces are filled in
+	Log       *slog.Logger      // is told of faults; nil for silence
 }
 
 // Server answers on port 2. It implements services.Service.
 type Server struct {
-	config   Config
-	watches  *services.Quota
-	acceptor services.Acceptor
+	*rpc.Server
+	config  Config
+	watches *services.Quota
 }
 
 // NewServer returns a server.
 func NewServer(c Config) *Server {
-	c.Limits.Idle = cmp.Or(c.Limits.Idle, defaultIdle)
-	s := &Server{
-		config:  c,
-		watches: services.NewQuota(cmp.Or(c.Watches, defaultWatches), cmp.Or(c.TotalWatches, defaultTotalWatches)),
-	}
-	s.acceptor = services.Acceptor{
-		Handle:    s.handle,
-		Identify:  c.Identify,
-		PerDomain: c.PerDomain,
-		Total:     c.Total,
-		Log:       c.Log,
-	}
+	s := &Server{config: c, watches: services.NewQuota(watchesPerDomain, watchesTotal)}
+	s.Server = rpc.New(rpc.Config{Name: "discovery", Identify: c.Identify, Log: c.Log}, s.methods)
 	return s
-}
-
-// Serve implements services.Service.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error { return s.acceptor.Serve(ctx, l) }
-
-// Counts implements services.Counter.
-func (s *Server) Counts() (open, served, refused, panics uint64) { return s.acceptor.Counts() }
-
-// Refused returns how many connections were closed unserved, over a bound or
-// from nobody knows whom.
-func (s *Server) Refused() uint64 { return s.acceptor.Refused() }
-
-func (s *Server) handle(ctx context.Context, conn net.Conn, caller Caller) {
-	v := varlink.Server{
-		Limits: s.config.Limits,
-		Log:    s.config.Log,
-		Pace:   rate.NewLimiter(callRate, callBurst).Wait,
-	}
-	err := v.Serve(ctx, conn, s.methods(caller))
-	if err != nil && ctx.Err() == nil && s.config.Log != nil {
-		s.config.Log.Debug("discovery connection ended", "domain", caller.Domain, "error", err)
-	}
 }
 
 // session answers the calls of one connection.
@@ -94,7 +46,7 @@ type session struct {
 	watches   *services.Quota
 }
 
-func (s *Server) methods(caller Caller) varlink.Methods {
+func (s *Server) methods(caller Caller) varlink.Handler {
 	t := &session{directory: s.config.Directory, caller: caller, watches: s.watches}
 	m := varlink.Methods{
 		methodResolve:    t.resolve,

@@ -29,7 +29,7 @@ func TestConversation(t *testing.T) {
 		r.Add(services.Info{Name: "echo", Port: 7, Txt: map[string]string{"v": "<1>"}})
 		r.SetState("echo", services.Serving)
 		self := discovery.Caller{Domain: 5, CID: 5, Name: "db1", UUID: "u5"}
-		conn := start(t, discovery.NewOwnDirectory(r, self, everything)).conn(t, domain(0, "Domain-0"))
+		conn := start(t, discovery.NewOwnDirectory(r, self, everything)).Dial(t, domain(0, "Domain-0"))
 		in := bufio.NewReader(conn)
 		echo := `{"domain":"db1","uuid":"u5","name":"echo","port":7,"state":"SERVING","cid":5,"txt":{"v":"<1>"}}`
 		revision := regexp.MustCompile(`"revision":\d+`)
@@ -61,7 +61,7 @@ func TestConversation(t *testing.T) {
 
 func TestEveryMethodIsDescribed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := start(t, discovery.NewHostDirectory(discovery.HostConfig{})).conn(t, domain(1, "a"))
+		conn := start(t, discovery.NewHostDirectory(discovery.HostConfig{})).Dial(t, domain(1, "a"))
 		c := varlink.NewClient(conn, varlink.Limits{})
 		for _, m := range regexp.MustCompile(`(?m)^method (\w+)`).FindAllStringSubmatch(discovery.Interface, -1) {
 			err := c.Call(t.Context(), "org.xvsock.Discovery."+m[1], nil, nil)
@@ -177,7 +177,7 @@ func TestRegistrationRefusals(t *testing.T) {
 			{"with a txt of escapes", root, `{"name":"x","port":9,"txt":{"k":"\u001b"}}`, varlink.InvalidParameter},
 			{"with Name beside name", root, `{"name":"x","Name":"y","port":9}`, ""},
 		} {
-			conn := h.conn(t, c.caller)
+			conn := h.Dial(t, c.caller)
 			io.WriteString(conn, `{"method":"org.xvsock.Discovery.Register","parameters":`+c.params+"}\n")
 			got, _ := bufio.NewReader(conn).ReadString('\n')
 			want := `{"error":"` + c.want + `"`
@@ -326,7 +326,7 @@ func TestWatchesAreBoundedPerDomain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, discovery.NewHostDirectory(discovery.HostConfig{Visible: everything}))
 		watch := func(c discovery.Caller) string {
-			conn := h.conn(t, c)
+			conn := h.Dial(t, c)
 			io.WriteString(conn, `{"method":"org.xvsock.Discovery.Watch","more":true}`+"\n")
 			got, _ := bufio.NewReader(conn).ReadString('\n')
 			return got
@@ -352,7 +352,7 @@ func TestSlowWatcherIsDropped(t *testing.T) {
 		h := start(t, d)
 		c := domain(5, "a")
 		d.Join(c)
-		conn := h.conn(t, domain(9, "slow"))
+		conn := h.Dial(t, domain(9, "slow"))
 		io.WriteString(conn, `{"method":"org.xvsock.Discovery.Watch","more":true}`+"\n")
 		bufio.NewReader(conn).ReadString('\n')
 		began := time.Now()
@@ -390,7 +390,7 @@ func TestListIsSplitIntoMessages(t *testing.T) {
 		if len(list) != services.MaxServices || err != nil {
 			t.Errorf("List gave %d, %v", len(list), err)
 		}
-		err = varlink.NewClient(h.conn(t, c), varlink.Limits{}).Call(t.Context(), "org.xvsock.Discovery.List", nil, nil)
+		err = varlink.NewClient(h.Dial(t, c), varlink.Limits{}).Call(t.Context(), "org.xvsock.Discovery.List", nil, nil)
 		if !errors.Is(err, &varlink.Error{Name: varlink.ExpectedMore}) {
 			t.Errorf("List without more: %v; want ExpectedMore", err)
 		}

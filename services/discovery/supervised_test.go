@@ -76,7 +76,7 @@ func TestDomainOverSockets(t *testing.T) {
 
 func TestFloodOfCallsIsSlowedDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := varlink.NewClient(start(t, discovery.NewHostDirectory(discovery.HostConfig{Visible: everything})).conn(t, domain(5, "evil")), varlink.Limits{})
+		c := varlink.NewClient(start(t, discovery.NewHostDirectory(discovery.HostConfig{Visible: everything})).Dial(t, domain(5, "evil")), varlink.Limits{})
 		began := time.Now()
 		for range 1000 {
 			if err := c.Call(t.Context(), varlink.GetInfo, nil, nil); err != nil {

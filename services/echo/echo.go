@@ -60,9 +60,6 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error { return s.acc
 // Counts implements services.Counter.
 func (s *Server) Counts() (open, served, refused, panics uint64) { return s.acceptor.Counts() }
 
-// Refused returns how many connections were closed unserved.
-func (s *Server) Refused() uint64 { return s.acceptor.Refused() }
-
 func (s *Server) handle(_ context.Context, conn net.Conn, _ services.Caller) {
 	buffer := s.buffers.Get().(*[bufferSize]byte)
 	defer func() {

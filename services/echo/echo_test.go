@@ -2,7 +2,6 @@ package echo_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -14,6 +13,7 @@ import (
 
 	"xvsock/services"
 	"xvsock/services/echo"
+	"xvsock/services/rpc/rpctest"
 )
 
 func anybody(net.Conn) (services.Caller, bool) { return services.Caller{Domain: 5}, true }
@@ -22,15 +22,7 @@ func anybody(net.Conn) (services.Caller, bool) { return services.Caller{Domain: 
 func serve(t testing.TB, l net.Listener, c echo.Config) *echo.Server {
 	c.Identify = anybody
 	s := echo.NewServer(c)
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("Serve = %v", err)
-		}
-	})
+	rpctest.Serve(t, s, l)
 	return s
 }
 
@@ -78,32 +70,6 @@ func TestEchoKeepsTheHalfClose(t *testing.T) {
 	}
 }
 
-// one is a listener that gives one connection.
-type one struct {
-	conns chan net.Conn
-	done  chan struct{}
-}
-
-func (o one) Accept() (net.Conn, error) {
-	select {
-	case c := <-o.conns:
-		return c, nil
-	case <-o.done:
-		return nil, net.ErrClosed
-	}
-}
-
-func (o one) Close() error {
-	select {
-	case <-o.done:
-	default:
-		close(o.done)
-	}
-	return nil
-}
-
-func (o one) Addr() net.Addr { return &net.UnixAddr{} }
-
 // ends records how a connection was ended.
 type ends struct {
 	net.Conn
@@ -119,12 +85,12 @@ type eof struct{ net.Conn }
 func (eof) Read([]byte) (int, error) { return 0, io.EOF }
 
 func TestEchoEndsItsSendingFirst(t *testing.T) {
-	l := one{make(chan net.Conn, 1), make(chan struct{})}
+	l := rpctest.NewListener()
+	serve(t, l, echo.Config{})
 	a, b := net.Pipe()
 	defer a.Close()
 	order := make(chan string, 8)
-	l.conns <- ends{eof{b}, order}
-	serve(t, l, echo.Config{})
+	l.Give(ends{eof{b}, order})
 	if first, second := <-order, <-order; first != "sending" || second != "all" {
 		t.Errorf("ended %s, then %s", first, second)
 	}
@@ -133,11 +99,9 @@ func TestEchoEndsItsSendingFirst(t *testing.T) {
 func TestIdleAndUnreadConnectionsEnd(t *testing.T) {
 	for why, send := range map[string]string{"a silent peer": "", "a peer that does not read": "x"} {
 		synctest.Test(t, func(t *testing.T) {
-			l := one{make(chan net.Conn, 1), make(chan struct{})}
-			a, b := net.Pipe()
-			defer a.Close()
-			l.conns <- b
+			l := rpctest.NewListener()
 			serve(t, l, echo.Config{Idle: 10 * time.Second})
+			a := l.Dial(t, services.Caller{})
 			io.WriteString(a, send)
 			time.Sleep(9 * time.Second)
 			synctest.Wait()
@@ -167,8 +131,8 @@ func TestEchoBoundsConnections(t *testing.T) {
 	if n, err := second.Read(make([]byte, 1)); n > 0 || err == nil {
 		t.Errorf("the second connection was served: %d, %v", n, err)
 	}
-	if s.Refused() != 1 {
-		t.Errorf("Refused() = %d", s.Refused())
+	if _, _, refused, _ := s.Counts(); refused != 1 {
+		t.Errorf("%d connections were refused", refused)
 	}
 }
 

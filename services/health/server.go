@@ -1,25 +1,18 @@
 package health
 
 import (
-	"cmp"
 	"context"
 	"log/slog"
-	"net"
-	"time"
-
-	"golang.org/x/time/rate"
 
 	"xvsock/services"
+	"xvsock/services/rpc"
 	"xvsock/services/varlink"
 )
 
 const (
-	defaultWatches      = 4
-	defaultTotalWatches = 512
-	defaultIdle         = 5 * time.Minute
-	// A connection's calls are slowed down to this.
-	callRate  = rate.Limit(100)
-	callBurst = 300
+	// Open watches, of one domain, fewer than its connections, and in all.
+	watchesPerDomain = 4
+	watchesTotal     = 512
 )
 
 // Config is what a Server needs.
@@ -29,62 +22,24 @@ type Config struct {
 	// Visible is the policy's answer to whether a caller may reach a service, and
 	// so may know of it. It is called without locks held, for each service of each
 	// answer. Without it, nobody sees anything.
-	Visible func(services.Caller, services.Entry) bool
-	// Identify tells who is calling; without it nobody is served.
-	Identify services.Identify
-	// Info is the answer to GetInfo; its Interfaces are filled in.
-	Info varlink.Info
-	// PerDomain and Total bound connections as in services.Acceptor.
-	PerDomain, Total int
-	// Watches and TotalWatches bound the open watches: of one domain (0: 4) and
-	// in all (0: 512). Watches should be less than PerDomain.
-	Watches, TotalWatches int
-	// Limits bounds a connection; Idle is 5 minutes unless given.
-	Limits varlink.Limits
-	// Log is told of faults; nil for silence.
-	Log *slog.Logger
+	Visible  func(services.Caller, services.Entry) bool
+	Identify services.Identify // tells who is calling; without it nobody is served
+	Info     varlink.Info      // the answer to GetInfo; its Interfaces are filled in
+	Log      *slog.Logger      // is told of faults; nil for silence
 }
 
 // Server answers on port 3. It implements services.Service.
 type Server struct {
-	config   Config
-	watches  *services.Quota
-	acceptor services.Acceptor
+	*rpc.Server
+	config  Config
+	watches *services.Quota
 }
 
 // NewServer returns a server.
 func NewServer(c Config) *Server {
-	c.Limits.Idle = cmp.Or(c.Limits.Idle, defaultIdle)
-	s := &Server{
-		config:  c,
-		watches: services.NewQuota(cmp.Or(c.Watches, defaultWatches), cmp.Or(c.TotalWatches, defaultTotalWatches)),
-	}
-	s.acceptor = services.Acceptor{
-		Handle:    s.handle,
-		Identify:  c.Identify,
-		PerDomain: c.PerDomain,
-		Total:     c.Total,
-		Log:       c.Log,
-	}
+	s := &Server{config: c, watches: services.NewQuota(watchesPerDomain, watchesTotal)}
+	s.Server = rpc.New(rpc.Config{Name: "health", Identify: c.Identify, Log: c.Log}, s.methods)
 	return s
-}
-
-// Serve implements services.Service.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error { return s.acceptor.Serve(ctx, l) }
-
-// Counts implements services.Counter.
-func (s *Server) Counts() (open, served, refused, panics uint64) { return s.acceptor.Counts() }
-
-func (s *Server) handle(ctx context.Context, conn net.Conn, caller services.Caller) {
-	v := varlink.Server{
-		Limits: s.config.Limits,
-		Log:    s.config.Log,
-		Pace:   rate.NewLimiter(callRate, callBurst).Wait,
-	}
-	err := v.Serve(ctx, conn, s.methods(caller))
-	if err != nil && ctx.Err() == nil && s.config.Log != nil {
-		s.config.Log.Debug("health connection ended", "domain", caller.Domain, "error", err)
-	}
 }
 
 // session answers the calls of one connection.
@@ -93,7 +48,7 @@ type session struct {
 	caller services.Caller
 }
 
-func (s *Server) methods(caller services.Caller) varlink.Methods {
+func (s *Server) methods(caller services.Caller) varlink.Handler {
 	t := &session{Server: s, caller: caller}
 	m := varlink.Methods{
 		MethodCheck: t.check,

@@ -23,7 +23,7 @@ func TestConversation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := start(t, notSecret, "web", "secret", "db")
 		d.set("db", services.NotServing)
-		conn := d.conn(t, 5)
+		conn := d.Dial(t, guest(5))
 		in := bufio.NewReader(conn)
 		for _, c := range []struct{ call, want string }{
 			{`{"method":"org.xvsock.Health.Check"}`, `{"parameters":{"state":"NOT_SERVING"}}`},
@@ -52,7 +52,7 @@ func TestConversation(t *testing.T) {
 
 func TestEveryMethodIsDescribed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := varlink.NewClient(start(t, everything).conn(t, 5), varlink.Limits{})
+		c := varlink.NewClient(start(t, everything).Dial(t, guest(5)), varlink.Limits{})
 		for _, m := range regexp.MustCompile(`(?m)^method (\w+)`).FindAllStringSubmatch(health.Interface, -1) {
 			err := c.Call(t.Context(), "org.xvsock.Health."+m[1], nil, nil)
 			if errors.Is(err, &varlink.Error{Name: varlink.MethodNotFound}) {
@@ -128,7 +128,7 @@ func TestConnectionsAreBoundedPerDomain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := start(t, everything, "web")
 		for range 50 {
-			d.conn(t, 5)
+			d.Dial(t, guest(5))
 		}
 		synctest.Wait()
 		if _, _, r, _ := d.server.Counts(); r != 42 {
@@ -144,7 +144,7 @@ func TestStrangersAreNotServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := start(t, everything, "web")
 		a, b := net.Pipe()
-		d.conns <- b // identify does not know it
+		d.Give(b) // Identify does not know it
 		if n, err := a.Read(make([]byte, 1)); n != 0 || err != io.EOF {
 			t.Errorf("a connection from nobody knows whom: %d, %v; want the end", n, err)
 		}
@@ -176,7 +176,7 @@ func TestHostileCallersLoseTheirConnection(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			d := start(t, everything, "web")
-			conn := d.conn(t, 5)
+			conn := d.Dial(t, guest(5))
 			go io.WriteString(conn, text)
 			began := time.Now()
 			if why == "Service beside service" {
@@ -201,7 +201,7 @@ func FuzzRequests(f *testing.F) {
 	f.Add([]byte(`{"method":"org.xvsock.Health.Watch","more":true}` + "\n" + `{"method":"org.xvsock.Health.List"}` + "\x00"))
 	f.Fuzz(func(t *testing.T, sent []byte) {
 		d := start(t, notSecret, "web", "secret")
-		conn := d.raw(5)
+		conn := d.Raw(guest(5))
 		conn.SetDeadline(time.Now().Add(20 * time.Millisecond))
 		go conn.Write(sent)
 		got, _ := io.ReadAll(conn)
@@ -209,7 +209,7 @@ func FuzzRequests(f *testing.F) {
 		if strings.Contains(string(got), `"secret"`) || strings.Contains(string(got), varlink.Internal) {
 			t.Fatalf("%q was answered by %q", sent, got)
 		}
-		c := health.NewClient(d.raw(6), varlink.Limits{})
+		c := health.NewClient(d.Raw(guest(6)), varlink.Limits{})
 		defer c.Close()
 		if s, err := c.Check(t.Context(), "web"); s != services.Serving || err != nil {
 			t.Fatalf("afterwards: %s, %v", s, err)

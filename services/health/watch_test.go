@@ -80,7 +80,7 @@ func TestWatchTellsEachChange(t *testing.T) {
 func TestWatchGoesOnBehindTheHistory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := start(t, everything, "web", "db")
-		conn := d.conn(t, 5)
+		conn := d.Dial(t, guest(5))
 		io.WriteString(conn, `{"method":"org.xvsock.Health.Watch","parameters":{"service":"web"},"more":true}`+"\n")
 		in := bufio.NewReader(conn)
 		read := func() string {
@@ -105,7 +105,7 @@ func TestWatchGoesOnBehindTheHistory(t *testing.T) {
 func TestSlowWatcherIsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := start(t, everything, "web")
-		conn := d.conn(t, 9)
+		conn := d.Dial(t, guest(9))
 		io.WriteString(conn, `{"method":"org.xvsock.Health.Watch","more":true}`+"\n")
 		bufio.NewReader(conn).ReadString('\n')
 		began := time.Now()
@@ -128,7 +128,7 @@ func TestWatchesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := start(t, everything, "web")
 		watch := func(caller uint16) string {
-			conn := d.conn(t, caller)
+			conn := d.Dial(t, guest(caller))
 			io.WriteString(conn, `{"method":"org.xvsock.Health.Watch","more":true}`+"\n")
 			got, _ := bufio.NewReader(conn).ReadString('\n')
 			return got

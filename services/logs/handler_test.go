@@ -153,7 +153,7 @@ func FuzzHandler(f *testing.F) {
 	f.Fuzz(func(t *testing.T, message, key, value string) {
 		p := start(t, 4)
 		p.log.Info(message, key, value)
-		c := logs.NewClient(p.raw(5), varlink.Limits{})
+		c := logs.NewClient(p.Raw(guest(5)), varlink.Limits{})
 		defer c.Close()
 		n := 0
 		for b, err := range c.Read(t.Context(), logs.Request{}) {

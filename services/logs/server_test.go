@@ -32,7 +32,7 @@ func TestConversation(t *testing.T) {
 		for i := range 5 {
 			p.log.Info(fmt.Sprint(i))
 		}
-		conn := p.conn(t, 5)
+		conn := p.Dial(t, guest(5))
 		in := bufio.NewReader(conn)
 		all := line(2) + "," + line(3) + "," + line(4)
 		for _, c := range []struct{ parameters, want string }{
@@ -68,7 +68,7 @@ func TestConversation(t *testing.T) {
 
 func TestTheInterfaceIsDescribed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := varlink.NewClient(start(t, 0).conn(t, 5), varlink.Limits{})
+		c := varlink.NewClient(start(t, 0).Dial(t, guest(5)), varlink.Limits{})
 		var d varlink.Description
 		err := c.Call(t.Context(), varlink.GetInterfaceDescription, map[string]string{"interface": "org.xvsock.Log"}, &d)
 		if err != nil || d.Description != logs.Interface {
@@ -99,7 +99,7 @@ func TestAFullLogArrives(t *testing.T) {
 			t.Errorf("%d lines in %d replies", n, replies)
 		}
 		var first logs.Batch
-		once := varlink.NewClient(p.conn(t, 5), varlink.Limits{})
+		once := varlink.NewClient(p.Dial(t, guest(5)), varlink.Limits{})
 		if err := once.Call(t.Context(), "org.xvsock.Log.Read", nil, &first); err != nil || len(first.Lines) < 25 || first.Position != first.Lines[0].Position+uint64(len(first.Lines)) {
 			t.Errorf("without more: %d lines up to %d, %v", len(first.Lines), first.Position, err)
 		}
@@ -136,7 +136,7 @@ func TestAReadThatIsOvertakenEnds(t *testing.T) {
 		for range 600 {
 			p.log.Info("x")
 		}
-		conn := p.conn(t, 5)
+		conn := p.Dial(t, guest(5))
 		io.WriteString(conn, `{"method":"org.xvsock.Log.Read","more":true}`+"\n")
 		synctest.Wait() // the server is left sending the first lines
 		for range 2000 {
@@ -210,7 +210,7 @@ func TestFollowersAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := start(t, 0)
 		follow := func(domain uint16) string {
-			conn := p.conn(t, domain)
+			conn := p.Dial(t, guest(domain))
 			io.WriteString(conn, `{"method":"org.xvsock.Log.Read","parameters":{"follow":true},"more":true}`+"\n")
 			got, _ := bufio.NewReader(conn).ReadString('\n')
 			return got
@@ -267,7 +267,7 @@ func TestASlowFollowerIsToldWhatItLost(t *testing.T) {
 func TestAFollowerThatDoesNotReadIsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := start(t, 100)
-		conn := p.conn(t, 9)
+		conn := p.Dial(t, guest(9))
 		io.WriteString(conn, `{"method":"org.xvsock.Log.Read","parameters":{"follow":true},"more":true}`+"\n")
 		bufio.NewReader(conn).ReadString('\n')
 		for range 1000 {
@@ -302,7 +302,7 @@ func TestReadingMakesNoLines(t *testing.T) {
 
 func TestFloodOfCallsIsSlowedDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := varlink.NewClient(start(t, 0).conn(t, 5), varlink.Limits{})
+		c := varlink.NewClient(start(t, 0).Dial(t, guest(5)), varlink.Limits{})
 		began := time.Now()
 		for range 1000 {
 			if err := c.Call(t.Context(), "org.xvsock.Log.Read", nil, nil); err != nil {
@@ -320,7 +320,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 		p := start(t, 0)
 		var open []net.Conn
 		for range 50 {
-			open = append(open, p.raw(5))
+			open = append(open, p.Raw(guest(5)))
 		}
 		synctest.Wait()
 		if _, _, r, _ := p.server.Counts(); r != 42 {
@@ -344,7 +344,7 @@ func FuzzRequests(f *testing.F) {
 		for i := range 5 {
 			p.log.Info(fmt.Sprint(i))
 		}
-		conn := p.raw(5)
+		conn := p.Raw(guest(5))
 		conn.SetDeadline(time.Now().Add(time.Second))
 		go fmt.Fprintf(conn, `{"method":"org.xvsock.Log.Read","parameters":%s}`+"\n", parameters)
 		got, _ := bufio.NewReader(conn).ReadString('\n')

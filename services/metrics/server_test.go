@@ -1,14 +1,12 @@
 package metrics_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -16,69 +14,22 @@ import (
 
 	"xvsock/services"
 	"xvsock/services/metrics"
+	"xvsock/services/rpc/rpctest"
 )
 
-// port is a metrics server over net.Pipe, in the bubble of a test.
+// port is a metrics server.
 type port struct {
+	*rpctest.Listener
 	server *metrics.Server
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
 }
-
-type callerConn struct {
-	net.Conn
-	caller services.Caller
-}
-
-func identify(c net.Conn) (services.Caller, bool) {
-	cc, ok := c.(callerConn)
-	return cc.caller, ok
-}
-
-func (p *port) Accept() (net.Conn, error) {
-	select {
-	case c := <-p.conns:
-		return c, nil
-	case <-p.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *port) Close() error {
-	p.once.Do(func() { close(p.closed) })
-	return nil
-}
-
-func (p *port) Addr() net.Addr { return &net.UnixAddr{Name: "port", Net: "unix"} }
 
 // start serves what collect writes until the test ends.
-func start(t *testing.T, collect func(*metrics.Writer)) *port {
-	p := &port{conns: make(chan net.Conn), closed: make(chan struct{})}
-	p.server = metrics.NewServer(metrics.Config{Collect: collect, Identify: identify})
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- p.server.Serve(ctx, p) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("Serve = %v", err)
-		}
-	})
-	return p
+func start(t *testing.T, collect func(*metrics.Writer)) port {
+	s := metrics.NewServer(metrics.Config{Collect: collect, Identify: rpctest.Identify})
+	return port{rpctest.Start(t, s), s}
 }
 
-func (p *port) raw(domain uint16) net.Conn {
-	a, b := net.Pipe()
-	p.conns <- callerConn{b, services.Caller{Domain: domain}}
-	return a
-}
-
-func (p *port) conn(t *testing.T, domain uint16) net.Conn {
-	a := p.raw(domain)
-	t.Cleanup(func() { a.Close(); synctest.Wait() })
-	return a
-}
+func guest(domain uint16) services.Caller { return services.Caller{Domain: domain} }
 
 func one(w *metrics.Writer) { w.Counter("a_total", "Things.").Sample(1) }
 
@@ -130,7 +81,7 @@ func TestAnswers(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				conn := start(t, one).conn(t, 5)
+				conn := start(t, one).Dial(t, guest(5))
 				began := time.Now()
 				io.WriteString(conn, c.sent)
 				got, err := io.ReadAll(conn)
@@ -144,7 +95,7 @@ func TestAnswers(t *testing.T) {
 
 func TestARequestMayComeInPieces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := start(t, one).conn(t, 5)
+		conn := start(t, one).Dial(t, guest(5))
 		go func() {
 			for i := range len(get) {
 				io.WriteString(conn, get[i:i+1])
@@ -157,7 +108,7 @@ func TestARequestMayComeInPieces(t *testing.T) {
 		time.Sleep(time.Minute)
 	})
 	synctest.Test(t, func(t *testing.T) {
-		conn := start(t, one).conn(t, 5)
+		conn := start(t, one).Dial(t, guest(5))
 		began := time.Now()
 		go func() {
 			for range 20 {
@@ -179,15 +130,7 @@ func TestOverSockets(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := metrics.NewServer(metrics.Config{Collect: one, Identify: func(net.Conn) (services.Caller, bool) { return services.Caller{}, true }})
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Serve(ctx, l) }()
-	defer func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("Serve = %v", err)
-		}
-	}()
+	rpctest.Serve(t, s, l)
 	for _, c := range []struct {
 		name, sent, want string
 		half             bool
@@ -218,11 +161,11 @@ func TestOverSockets(t *testing.T) {
 func TestOneScrapeAtATimeADomain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := start(t, one)
-		slow := p.conn(t, 5)
+		slow := p.Dial(t, guest(5))
 		io.WriteString(slow, get) // and reads nothing
 		synctest.Wait()
 		scrape := func(domain uint16) string {
-			conn := p.conn(t, domain)
+			conn := p.Dial(t, guest(domain))
 			io.WriteString(conn, get)
 			got, _ := io.ReadAll(conn)
 			return string(got)
@@ -230,7 +173,7 @@ func TestOneScrapeAtATimeADomain(t *testing.T) {
 		if got := scrape(5); got != busy {
 			t.Errorf("a second scrape: %q", got)
 		}
-		if got, _ := io.ReadAll(p.conn(t, 5)); len(got) > 0 {
+		if got, _ := io.ReadAll(p.Dial(t, guest(5))); len(got) > 0 {
 			t.Errorf("a second, bare one: %q", got)
 		}
 		if got := scrape(6); got != answered {
@@ -249,10 +192,10 @@ func TestSlowScrapesAreBoundedInAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := start(t, one)
 		for domain := range uint16(16) {
-			io.WriteString(p.conn(t, domain), get)
+			io.WriteString(p.Dial(t, guest(domain)), get)
 		}
 		synctest.Wait()
-		conn := p.conn(t, 16)
+		conn := p.Dial(t, guest(16))
 		io.WriteString(conn, get)
 		if got, _ := io.ReadAll(conn); string(got) != busy {
 			t.Errorf("the 17th domain: %q", got)
@@ -263,7 +206,7 @@ func TestSlowScrapesAreBoundedInAll(t *testing.T) {
 func TestACallerThatDoesNotReadIsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := start(t, one)
-		conn := p.conn(t, 5)
+		conn := p.Dial(t, guest(5))
 		io.WriteString(conn, get)
 		time.Sleep(10*time.Second + 1)
 		synctest.Wait()
@@ -281,7 +224,7 @@ func TestAFloodDoesNotCollectAllTheTime(t *testing.T) {
 		})
 		var got []byte
 		for i := range 100 {
-			conn := p.raw(uint16(i))
+			conn := p.Raw(guest(uint16(i)))
 			io.WriteString(conn, get)
 			got, _ = io.ReadAll(conn)
 			conn.Close()
@@ -298,7 +241,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 		p := start(t, one)
 		var open []net.Conn
 		for i := range 1000 {
-			open = append(open, p.raw(uint16(i%100)))
+			open = append(open, p.Raw(guest(uint16(i%100))))
 		}
 		synctest.Wait()
 		if _, _, n, _ := p.server.Counts(); n != 1000-256 {
@@ -309,7 +252,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 		for _, c := range open {
 			c.Close()
 		}
-		conn := p.conn(t, 5)
+		conn := p.Dial(t, guest(5))
 		io.WriteString(conn, get)
 		if got, _ := io.ReadAll(conn); string(got) != answered {
 			t.Errorf("afterwards: %q", got)
@@ -319,7 +262,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 
 func TestWithoutNumbersTheTextSaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		if got, _ := io.ReadAll(start(t, nil).conn(t, 5)); string(got) != leftOut+"0\n" {
+		if got, _ := io.ReadAll(start(t, nil).Dial(t, guest(5))); string(got) != leftOut+"0\n" {
 			t.Errorf("text %q", got)
 		}
 	})
@@ -335,10 +278,10 @@ func TestAPanicOfTheCollectorCostsOneConnection(t *testing.T) {
 			}
 			one(w)
 		})
-		if got, _ := io.ReadAll(p.conn(t, 5)); len(got) > 0 {
+		if got, _ := io.ReadAll(p.Dial(t, guest(5))); len(got) > 0 {
 			t.Errorf("text of a panic: %q", got)
 		}
-		if got, _ := io.ReadAll(p.conn(t, 5)); string(got) != text {
+		if got, _ := io.ReadAll(p.Dial(t, guest(5))); string(got) != text {
 			t.Errorf("afterwards: %q", got)
 		}
 	})
@@ -353,7 +296,7 @@ func FuzzRequest(f *testing.F) {
 		if len(sent) == 0 {
 			return
 		}
-		conn := start(t, one).raw(5)
+		conn := start(t, one).Raw(guest(5))
 		go conn.Write(sent)
 		conn.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
 		got, err := io.ReadAll(conn)
