@@ -2,7 +2,7 @@
 // way, PID 1 and command line, that can also run "clock", which tells the time.
 //
 //	go build -o custom ./examples/custom
-//	xvsock image build --program custom --set service=clock ... -o clock.cpio.gz
+//	./custom image build --set service=clock ... -o clock.cpio.gz
 //
 // A service that is part of the binary needs no program in the image and no copy of
 // the data between two processes. One that is a program needs no build of xvsock:

@@ -34,63 +34,51 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// Server answers on port 4. It implements services.Service.
-type Server struct {
-	*rpc.Server
-	config    Config
-	methods   varlink.Methods
-	strangers *services.Quota
-}
-
-// NewServer returns a server.
-func NewServer(c Config) *Server {
+// NewServer returns the service of port 4.
+func NewServer(c Config) *rpc.Server {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{
-		config:    c,
-		methods:   make(varlink.Methods),
-		strangers: services.NewQuota(strangersPerDomain, strangersTotal),
-	}
-	maps.Copy(s.methods, c.Methods)
-	s.methods.Describe(c.Info, map[string]string{iface: Interface})
-	s.Server = rpc.New(rpc.Config{Name: "control", Identify: c.Identify, Admit: s.admit, Log: c.Log},
-		func(c services.Caller) varlink.Handler { return &session{s, c} })
-	return s
+	methods := make(varlink.Methods)
+	maps.Copy(methods, c.Methods)
+	methods.Describe(c.Info, map[string]string{iface: Interface})
+	c.Methods = methods
+	strangers := services.NewQuota(strangersPerDomain, strangersTotal)
+	return rpc.New(rpc.Config{
+		Name: "control", Identify: c.Identify, Log: c.Log,
+		Admit: func(caller services.Caller, serve func(idle time.Duration)) {
+			if c.allowed(caller) {
+				serve(0)
+			} else if strangers.Acquire(caller.Domain) {
+				defer strangers.Release(caller.Domain)
+				serve(strangerIdle)
+			}
+		},
+	}, func(s rpc.Session) varlink.Handler { return &session{s, c} })
 }
 
-// admit keeps few connections of those who are not allowed, and those not for long.
-func (s *Server) admit(c services.Caller, serve func(idle time.Duration)) {
-	if s.allowed(c) {
-		serve(0)
-	} else if s.strangers.Acquire(c.Domain) {
-		defer s.strangers.Release(c.Domain)
-		serve(strangerIdle)
-	}
-}
-
-func (s *Server) allowed(c services.Caller) bool {
-	return c.Privileged() && s.config.Allow != nil && s.config.Allow(c)
+func (c Config) allowed(caller services.Caller) bool {
+	return caller.Privileged() && c.Allow != nil && c.Allow(caller)
 }
 
 // session answers the calls of one connection.
 type session struct {
-	*Server
-	caller services.Caller
+	rpc.Session
+	Config
 }
 
 // ServeCall implements varlink.Handler. Who is not allowed is not told either which
 // methods there are.
 func (t *session) ServeCall(ctx context.Context, call *varlink.Call) (any, error) {
-	if !t.allowed(t.caller) {
-		t.config.Log.Debug("control denied", "domain", t.caller.Domain, "port", t.caller.Port)
+	if !t.allowed(t.Caller) {
+		t.Log.Debug("control denied", "domain", t.Caller.Domain, "port", t.Caller.Port)
 		return nil, ErrDenied
 	}
-	log := t.config.Log.With("domain", t.caller.Domain, "name", t.caller.Name, "uuid", t.caller.UUID)
+	log := t.Log.With("domain", t.Caller.Domain, "name", t.Caller.Name, "uuid", t.Caller.UUID)
 	if changes(call.Method) {
 		log.Info("order", "method", call.Method, "parameters", parameters(call))
 	}
-	result, err := t.methods.ServeCall(ctx, call)
+	result, err := t.Methods.ServeCall(ctx, call)
 	if err != nil && changes(call.Method) {
 		log.Warn("order not done", "method", call.Method, "error", err)
 	}

@@ -11,11 +11,8 @@ import (
 	"xvsock/services/varlink"
 )
 
-const (
-	// Open watches, of one domain, fewer than its connections, and in all.
-	watchesPerDomain = 4
-	watchesTotal     = 512
-)
+// watches is how many watches may be open in all.
+const watches = 512
 
 // Config is what a Server needs.
 type Config struct {
@@ -25,29 +22,19 @@ type Config struct {
 	Log       *slog.Logger      // is told of faults; nil for silence
 }
 
-// Server answers on port 2. It implements services.Service.
-type Server struct {
-	*rpc.Server
-	config  Config
-	watches *services.Quota
-}
-
-// NewServer returns a server.
-func NewServer(c Config) *Server {
-	s := &Server{config: c, watches: services.NewQuota(watchesPerDomain, watchesTotal)}
-	s.Server = rpc.New(rpc.Config{Name: "discovery", Identify: c.Identify, Log: c.Log}, s.methods)
-	return s
+// NewServer returns the service of port 2.
+func NewServer(c Config) *rpc.Server {
+	return rpc.New(rpc.Config{Name: "discovery", Streams: watches, Identify: c.Identify, Log: c.Log}, c.methods)
 }
 
 // session answers the calls of one connection.
 type session struct {
-	directory Directory
-	caller    Caller
-	watches   *services.Quota
+	rpc.Session
+	Config
 }
 
-func (s *Server) methods(caller Caller) varlink.Handler {
-	t := &session{directory: s.config.Directory, caller: caller, watches: s.watches}
+func (c Config) methods(s rpc.Session) varlink.Handler {
+	t := &session{s, c}
 	m := varlink.Methods{
 		methodResolve:    t.resolve,
 		methodList:       t.list,
@@ -56,7 +43,7 @@ func (s *Server) methods(caller Caller) varlink.Handler {
 		methodUnregister: t.unregister,
 		methodHealth:     t.health,
 	}
-	m.Describe(s.config.Info, map[string]string{iface: Interface})
+	m.Describe(c.Info, map[string]string{iface: Interface})
 	return m
 }
 
@@ -90,7 +77,7 @@ func (t *session) find(call *varlink.Call) (Record, error) {
 	if err := services.CheckName(f.Name); err != nil {
 		return Record{}, varlink.Invalid("name")
 	}
-	records, _ := t.directory.List(t.caller, f)
+	records, _ := t.Directory.List(t.Caller, f)
 	switch len(records) {
 	case 0:
 		return Record{}, ErrServiceNotFound
@@ -111,7 +98,7 @@ func (t *session) list(_ context.Context, call *varlink.Call) (any, error) {
 	if err := call.Decode(&f); err != nil {
 		return nil, err
 	}
-	records, revision := t.directory.List(t.caller, f)
+	records, revision := t.Directory.List(t.Caller, f)
 	for {
 		n := fitting(records)
 		l := listing{Revision: revision, Services: records[:n:n]}
@@ -132,14 +119,14 @@ func (t *session) register(_ context.Context, call *varlink.Call) (any, error) {
 	if err := call.Decode(&in); err != nil {
 		return nil, err
 	}
-	if !t.caller.Privileged() {
+	if !t.Caller.Privileged() {
 		return nil, ErrDenied
 	}
 	e := services.Entry{
 		Info:  services.Info{Name: in.Name, Port: in.Port, Txt: in.Txt},
 		State: cmp.Or(in.State, services.Serving),
 	}
-	return nil, reply(t.directory.Register(t.caller, e))
+	return nil, reply(t.Directory.Register(t.Caller, e))
 }
 
 func (t *session) unregister(_ context.Context, call *varlink.Call) (any, error) {
@@ -147,8 +134,8 @@ func (t *session) unregister(_ context.Context, call *varlink.Call) (any, error)
 	if err := call.Decode(&in); err != nil {
 		return nil, err
 	}
-	if !t.caller.Privileged() {
+	if !t.Caller.Privileged() {
 		return nil, ErrDenied
 	}
-	return nil, reply(t.directory.Unregister(t.caller, in.Name))
+	return nil, reply(t.Directory.Unregister(t.Caller, in.Name))
 }

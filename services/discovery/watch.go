@@ -43,19 +43,17 @@ func (t *session) watch(ctx context.Context, call *varlink.Call) (any, error) {
 	if err := call.Decode(&from); err != nil {
 		return nil, err
 	}
-	if !call.More {
-		return nil, &varlink.Error{Name: varlink.ExpectedMore}
+	end, err := t.Stream(call, ErrLimitReached)
+	if err != nil {
+		return nil, err
 	}
-	if !t.watches.Acquire(t.caller.Domain) {
-		return nil, ErrLimitReached
-	}
-	defer t.watches.Release(t.caller.Domain)
+	defer end()
 
 	revision, err := t.begin(call, from)
 	for err == nil {
 		before := revision
 		var changes []Change
-		if changes, revision, err = t.directory.Next(ctx, t.caller, before); err == nil {
+		if changes, revision, err = t.Directory.Next(ctx, t.Caller, before); err == nil {
 			err = sendChanges(call, changes, Update{Revision: before, Synced: true}, revision)
 		}
 	}
@@ -67,7 +65,7 @@ func (t *session) begin(call *varlink.Call, from watchFrom) (revision uint64, er
 	if from.Revision != nil {
 		return *from.Revision, sendChanges(call, nil, Update{}, *from.Revision)
 	}
-	records, revision := t.directory.List(t.caller, Filter{})
+	records, revision := t.Directory.List(t.Caller, Filter{})
 	changes := make([]Change, len(records))
 	for i, r := range records {
 		changes[i] = Change{Put, r}

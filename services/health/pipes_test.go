@@ -5,6 +5,7 @@ import (
 
 	"xvsock/services"
 	"xvsock/services/health"
+	"xvsock/services/rpc"
 	"xvsock/services/rpc/rpctest"
 	"xvsock/services/varlink"
 )
@@ -13,7 +14,7 @@ import (
 type domain struct {
 	*rpctest.Listener
 	registry *services.Registry
-	server   *health.Server
+	server   *rpc.Server
 }
 
 // start serves a registry of the named services until the test ends.

@@ -9,11 +9,8 @@ import (
 	"xvsock/services/varlink"
 )
 
-const (
-	// Open watches, of one domain, fewer than its connections, and in all.
-	watchesPerDomain = 4
-	watchesTotal     = 512
-)
+// watches is how many watches may be open in all.
+const watches = 512
 
 // Config is what a Server needs.
 type Config struct {
@@ -28,34 +25,25 @@ type Config struct {
 	Log      *slog.Logger      // is told of faults; nil for silence
 }
 
-// Server answers on port 3. It implements services.Service.
-type Server struct {
-	*rpc.Server
-	config  Config
-	watches *services.Quota
-}
-
-// NewServer returns a server.
-func NewServer(c Config) *Server {
-	s := &Server{config: c, watches: services.NewQuota(watchesPerDomain, watchesTotal)}
-	s.Server = rpc.New(rpc.Config{Name: "health", Identify: c.Identify, Log: c.Log}, s.methods)
-	return s
+// NewServer returns the service of port 3.
+func NewServer(c Config) *rpc.Server {
+	return rpc.New(rpc.Config{Name: "health", Streams: watches, Identify: c.Identify, Log: c.Log}, c.methods)
 }
 
 // session answers the calls of one connection.
 type session struct {
-	*Server
-	caller services.Caller
+	rpc.Session
+	Config
 }
 
-func (s *Server) methods(caller services.Caller) varlink.Handler {
-	t := &session{Server: s, caller: caller}
+func (c Config) methods(s rpc.Session) varlink.Handler {
+	t := &session{s, c}
 	m := varlink.Methods{
 		MethodCheck: t.check,
 		MethodList:  t.list,
 		MethodWatch: t.watch,
 	}
-	m.Describe(s.config.Info, map[string]string{iface: Interface})
+	m.Describe(c.Info, map[string]string{iface: Interface})
 	return m
 }
 
@@ -64,7 +52,7 @@ func (t *session) check(_ context.Context, call *varlink.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries, _ := t.config.Registry.List()
+	entries, _ := t.Registry.List()
 	return answer{t.state(q.Service, byName(entries))}, nil
 }
 
@@ -72,7 +60,7 @@ func (t *session) list(_ context.Context, call *varlink.Call) (any, error) {
 	if err := call.Decode(&struct{}{}); err != nil {
 		return nil, err
 	}
-	entries, _ := t.config.Registry.List()
+	entries, _ := t.Registry.List()
 	l := listing{Services: []Health{}} // one message: names are short, and there are services.MaxServices at most
 	for _, e := range entries {
 		if t.sees(e) {
@@ -96,7 +84,7 @@ func ask(call *varlink.Call) (question, error) {
 
 // sees reports whether the caller may know of a service.
 func (t *session) sees(e services.Entry) bool {
-	return t.config.Visible != nil && t.config.Visible(t.caller, e)
+	return t.Visible != nil && t.Visible(t.Caller, e)
 }
 
 // state is how a service is for the caller, or the whole domain for "".

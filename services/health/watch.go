@@ -21,13 +21,11 @@ func (t *session) watch(ctx context.Context, call *varlink.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !call.More {
-		return nil, &varlink.Error{Name: varlink.ExpectedMore}
+	end, err := t.Stream(call, ErrLimitReached)
+	if err != nil {
+		return nil, err
 	}
-	if !t.watches.Acquire(t.caller.Domain) {
-		return nil, ErrLimitReached
-	}
-	defer t.watches.Release(t.caller.Domain)
+	defer end()
 
 	w := watcher{session: t, call: call, service: q.Service}
 	for err = w.read(); err == nil; {
@@ -52,14 +50,14 @@ type watcher struct {
 
 // read takes the registry as it is now, and tells its state.
 func (w *watcher) read() error {
-	entries, revision := w.config.Registry.List()
+	entries, revision := w.Registry.List()
 	w.entries, w.revision = byName(entries), revision
 	return w.tell()
 }
 
 // follow waits for the next changes and tells the states that they lead to.
 func (w *watcher) follow(ctx context.Context) error {
-	changes, revision, err := w.config.Registry.Next(ctx, w.revision, changesAtOnce)
+	changes, revision, err := w.Registry.Next(ctx, w.revision, changesAtOnce)
 	if err != nil {
 		return err
 	}

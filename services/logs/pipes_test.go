@@ -7,6 +7,7 @@ import (
 
 	"xvsock/services"
 	"xvsock/services/logs"
+	"xvsock/services/rpc"
 	"xvsock/services/rpc/rpctest"
 	"xvsock/services/varlink"
 )
@@ -16,7 +17,7 @@ type port struct {
 	*rpctest.Listener
 	buffer *logs.Buffer
 	log    *slog.Logger // into the buffer
-	server *logs.Server
+	server *rpc.Server
 }
 
 // start serves a log of so many lines until the test ends. The server's own faults go

@@ -9,11 +9,8 @@ import (
 	"xvsock/services/varlink"
 )
 
-const (
-	// Reads that follow, of one domain, fewer than its connections, and in all.
-	followsPerDomain = 4
-	followsTotal     = 128
-)
+// follows is how many reads may follow in all.
+const follows = 128
 
 // Config is what a Server needs.
 type Config struct {
@@ -25,30 +22,21 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// Server answers on port 6. It implements services.Service.
-type Server struct {
-	*rpc.Server
-	config  Config
-	follows *services.Quota
-}
-
-// NewServer returns a server.
-func NewServer(c Config) *Server {
-	s := &Server{config: c, follows: services.NewQuota(followsPerDomain, followsTotal)}
-	s.Server = rpc.New(rpc.Config{Name: "log", Identify: c.Identify, Log: c.Log}, s.methods)
-	return s
+// NewServer returns the service of port 6.
+func NewServer(c Config) *rpc.Server {
+	return rpc.New(rpc.Config{Name: "log", Streams: follows, Identify: c.Identify, Log: c.Log}, c.methods)
 }
 
 // session answers the calls of one connection.
 type session struct {
-	*Server
-	caller services.Caller
+	rpc.Session
+	Config
 }
 
-func (s *Server) methods(caller services.Caller) varlink.Handler {
-	t := &session{s, caller}
+func (c Config) methods(s rpc.Session) varlink.Handler {
+	t := &session{s, c}
 	m := varlink.Methods{MethodRead: t.read}
-	m.Describe(s.config.Info, map[string]string{iface: Interface})
+	m.Describe(c.Info, map[string]string{iface: Interface})
 	return m
 }
 
@@ -62,15 +50,13 @@ func (t *session) read(ctx context.Context, call *varlink.Call) (any, error) {
 		return nil, varlink.Invalid("limit")
 	}
 	if r.Follow {
-		if !call.More {
-			return nil, &varlink.Error{Name: varlink.ExpectedMore}
+		end, err := t.Stream(call, ErrLimitReached)
+		if err != nil {
+			return nil, err
 		}
-		if !t.follows.Acquire(t.caller.Domain) {
-			return nil, ErrLimitReached
-		}
-		defer t.follows.Release(t.caller.Domain)
+		defer end()
 	}
-	p, err := begin(t.config.Buffer, r)
+	p, err := begin(t.Buffer, r)
 	if err != nil {
 		return nil, err
 	}
