@@ -1,10 +1,8 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -36,19 +34,15 @@ func (a *app) configCommand() *cobra.Command {
 
 // showConfig prints the settings of a domain.
 func (a *app) showConfig(c *cobra.Command, output, domain string) error {
-	all := control.Settings{Values: []control.Value{}, Problems: []string{}}
-	err := a.askStream(c.Context(), order(domain, control.MethodConfig, nil), func(part json.RawMessage) error {
-		var s control.Settings
-		if err := json.Unmarshal(part, &s); err != nil {
-			return fmt.Errorf("config: %w", err)
-		}
-		all.Values = append(all.Values, s.Values...)
-		all.Problems = append(all.Problems, s.Problems...)
-		return nil
+	all := control.Settings{}
+	err := a.withControl(domain, func(d *control.Client) (err error) {
+		all, err = d.Config(c.Context())
+		return err
 	})
 	if err != nil {
 		return err
 	}
+	all.Values, all.Problems = append([]control.Value{}, all.Values...), append([]string{}, all.Problems...)
 	var rows [][]string
 	for _, v := range all.Values {
 		for _, value := range append(v.Values, make([]string, max(0, 1-len(v.Values)))...) {
@@ -136,32 +130,4 @@ func (a *app) checkedSettings(words []string) (map[string][]string, error) {
 		return nil, errors.New(problems[0].String())
 	}
 	return values, nil
-}
-
-// withBoot adds to why a domain does not answer what it has said of its boot, if this
-// is the toolstack's domain and it has.
-func (a *app) withBoot(c *cobra.Command, args []string, err error) error {
-	if len(args) == 0 || os.Geteuid() != 0 {
-		return err
-	}
-	store, openErr := a.platform.Store()
-	if openErr != nil {
-		return err
-	}
-	defer store.Close()
-	d, findErr := toolstack.Find(c.Context(), store, args[0])
-	if findErr != nil {
-		return err
-	}
-	boot, readErr := toolstack.ReadBoot(c.Context(), store, d.ID)
-	if readErr != nil || boot.State == "" {
-		return err
-	}
-	for _, p := range boot.Problems {
-		fmt.Fprintln(c.OutOrStdout(), "problem:", printable(p))
-	}
-	if boot.Failure != "" {
-		return fmt.Errorf("%w; its boot %.20q: %s", err, boot.State, boot.Failure)
-	}
-	return fmt.Errorf("%w; its boot is %.20q", err, boot.State)
 }

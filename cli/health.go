@@ -1,11 +1,12 @@
 package cli
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"xvsock/daemon"
 	"xvsock/services"
 	"xvsock/services/control"
 	"xvsock/services/health"
@@ -39,56 +40,61 @@ func (a *app) healthCommand() *cobra.Command {
 	return c
 }
 
-// stateOf is the state of a service, as a Check and each part of a Watch tell it.
-type stateOf struct {
-	State services.State `json:"state"`
-}
-
-// serviceOf are the parameters of both; without a service the domain is meant.
-type serviceOf struct {
-	Service string `json:"service,omitempty"`
-}
-
 // checkHealth prints the state of one service.
 func (a *app) checkHealth(c *cobra.Command, output, domain, service string) error {
-	var s stateOf
-	q := question{domain: domain, port: services.PortHealth, method: health.MethodCheck, in: serviceOf{service}}
-	if err := a.ask(c.Context(), q, &s); err != nil {
+	var state services.State
+	err := a.withHealth(domain, func(h *health.Client) (err error) {
+		state, err = h.Check(c.Context(), service)
+		return err
+	})
+	if err != nil {
 		return err
 	}
-	if err := printList(c.OutOrStdout(), output, s, []string{"STATE"}, [][]string{{string(s.State)}}); err != nil {
+	v := struct {
+		State services.State `json:"state"`
+	}{state}
+	if err := printList(c.OutOrStdout(), output, v, []string{"STATE"}, [][]string{{string(state)}}); err != nil {
 		return err
 	}
-	if s.State != services.Serving {
-		return fmt.Errorf("%s of %s is %.40s", service, domain, s.State)
+	if state != services.Serving {
+		return fmt.Errorf("%s of %s is %s", service, domain, state)
 	}
 	return nil
 }
 
 // watchHealth prints the state, and each one that follows it.
 func (a *app) watchHealth(c *cobra.Command, domain, service string) error {
-	q := question{domain: domain, port: services.PortHealth, method: health.MethodWatch, in: serviceOf{service}}
-	return a.askStream(c.Context(), q, func(part json.RawMessage) error {
-		var s stateOf
-		if err := json.Unmarshal(part, &s); err != nil {
-			return fmt.Errorf("health: %w", err)
+	return a.withHealth(domain, func(h *health.Client) error {
+		for state, err := range h.Watch(c.Context(), service) {
+			if err == nil {
+				_, err = fmt.Fprintln(c.OutOrStdout(), state)
+			}
+			if err != nil {
+				return err
+			}
 		}
-		_, err := fmt.Fprintln(c.OutOrStdout(), printable(string(s.State)))
-		return err
+		return nil
 	})
 }
 
-// listHealth prints how each service has fared.
+// listHealth prints how each service has fared. Who may not give orders to the domain
+// is told the states alone.
 func (a *app) listHealth(c *cobra.Command, output, domain string) error {
 	list := []control.ServiceStatus{}
-	err := a.askStream(c.Context(), order(domain, control.MethodServices, nil), func(part json.RawMessage) error {
-		var p struct{ Services []control.ServiceStatus }
-		if err := json.Unmarshal(part, &p); err != nil {
-			return fmt.Errorf("health: %w", err)
-		}
-		list = append(list, p.Services...)
-		return nil
+	err := a.withControl(domain, func(d *control.Client) error {
+		all, err := d.Services(c.Context())
+		list = append(list, all...)
+		return err
 	})
+	if errors.Is(err, control.ErrDenied) || errors.Is(err, daemon.ErrDenied) {
+		err = a.withHealth(domain, func(h *health.Client) error {
+			all, err := h.List(c.Context())
+			for _, s := range all {
+				list = append(list, control.ServiceStatus{Name: s.Name, Port: s.Port, State: s.State})
+			}
+			return err
+		})
+	}
 	if err != nil {
 		return err
 	}

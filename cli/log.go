@@ -1,12 +1,11 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
-	"xvsock/services"
 	"xvsock/services/logs"
 )
 
@@ -34,24 +33,28 @@ func (a *app) logCommand() *cobra.Command {
 			from := -last
 			in.From = &from
 		}
-		q := question{domain: domain, port: services.PortLog, method: logs.MethodRead, in: in}
-		return a.askStream(c.Context(), q, func(part json.RawMessage) error { return printLog(c, part) })
+		return a.withLog(domain, func(l *logs.Client) error {
+			for batch, err := range l.Read(c.Context(), in) {
+				if err == nil {
+					err = printLog(c.OutOrStdout(), batch)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 	}
 	return c
 }
 
 // printLog prints a part of a log.
-func printLog(c *cobra.Command, part json.RawMessage) error {
-	var r logs.Batch
-	if err := json.Unmarshal(part, &r); err != nil {
-		return fmt.Errorf("log: %w", err)
+func printLog(w io.Writer, b logs.Batch) error {
+	if b.Lost > 0 {
+		fmt.Fprintf(w, "(%d lines are lost)\n", b.Lost)
 	}
-	w := c.OutOrStdout()
-	if r.Lost > 0 {
-		fmt.Fprintf(w, "(%d lines are lost)\n", r.Lost)
-	}
-	for _, l := range r.Lines {
-		if _, err := fmt.Fprintf(w, "%9.3f %-5s %s\n", l.T, printable(l.Level.String()), printable(l.Text)); err != nil {
+	for _, l := range b.Lines {
+		if _, err := fmt.Fprintf(w, "%9.3f %-5s %s\n", l.T, l.Level, printable(l.Text)); err != nil {
 			return err
 		}
 	}

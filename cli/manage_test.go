@@ -14,17 +14,19 @@ import (
 	"xvsock/services/health"
 	"xvsock/services/logs"
 	"xvsock/services/varlink"
+	"xvsock/sim"
+	"xvsock/toolstack"
 )
 
-// parts is a method that answers in several replies, of which the last may be empty.
+// parts is a method that answers in several replies.
 func parts(all ...any) method {
 	return func(_ context.Context, call *varlink.Call) (any, error) {
-		for _, v := range all {
+		for _, v := range all[:len(all)-1] {
 			if err := call.Send(v); err != nil {
 				return nil, err
 			}
 		}
-		return nil, nil
+		return all[len(all)-1], nil
 	}
 }
 
@@ -42,19 +44,22 @@ func asked(notes *[]string, there varlink.Methods) varlink.Methods {
 	}}
 }
 
-// managed is what a hostile domain could answer at its ports 3 to 6.
-func managed() varlink.Methods {
+// managed is what a domain could answer at its ports 3 to 6.
+func managed() varlink.Methods { return answersWith("odd \\ \"text\"") }
+
+// answersWith is what a domain answers that puts text wherever it can.
+func answersWith(text string) varlink.Methods {
 	return varlink.Methods{
 		health.MethodCheck: answer(map[string]any{"state": services.Serving}),
 		health.MethodWatch: parts(map[string]any{"state": services.Serving}, map[string]any{"state": services.NotServing}),
 		control.MethodServices: parts(map[string]any{"services": []control.ServiceStatus{
-			{Name: "kv", Port: 100, State: services.NotServing, Starts: 7, Error: "/kv ended after 12ms: exit status 1 " + evil},
+			{Name: "kv", Port: 100, State: services.NotServing, Starts: 7, Error: "/kv ended after 12ms: exit status 1 " + text},
 			{Name: "echo", Port: 7, State: services.Serving, Starts: 1},
 		}}),
 		control.MethodConfig: parts(control.Settings{
-			Values:   []control.Value{{Key: "log", Values: []string{"debug"}, Origin: "xenstore"}, {Key: "service", Values: []string{"echo:7", evil}, Origin: "command line"}},
+			Values:   []control.Value{{Key: "log", Values: []string{"debug"}, Origin: "xenstore"}, {Key: "service", Values: []string{"echo:7", text}, Origin: "command line"}},
 			Problems: []string{},
-		}, control.Settings{Values: []control.Value{{Key: "name", Values: []string{}, Origin: "default"}}, Problems: []string{"xenstore: " + evil}}),
+		}, control.Settings{Values: []control.Value{{Key: "name", Values: []string{}, Origin: "default"}}, Problems: []string{"xenstore: " + text}}),
 		control.MethodStatus: parts(daemon.StatusReply{Status: daemon.Status{
 			Role: "frontend", Domain: 5, Name: "kv", Version: "v9", Uptime: 60,
 			Links: []daemon.Link{{Domain: 0, Backend: true, Up: true, Kind: "backend", State: "up"}},
@@ -62,7 +67,7 @@ func managed() varlink.Methods {
 		control.MethodRestart: answer(nil), control.MethodSetLog: answer(nil), control.MethodShutdown: answer(nil),
 		logs.MethodRead: parts(logs.Batch{Position: 9, Lost: 7, Lines: []logs.Line{
 			{Position: 7, T: 0.25, Level: slog.LevelInfo, Text: `msg="link is up" domain=0`},
-			{Position: 8, T: 12.5, Level: slog.LevelWarn, Text: evil},
+			{Position: 8, T: 12.5, Level: slog.LevelWarn, Text: text},
 		}}),
 	}
 }
@@ -90,6 +95,64 @@ func TestADomainIsManagedFromAnother(t *testing.T) {
 	}
 }
 
+func TestADomainsTextHarmsNobody(t *testing.T) {
+	at := daemonThat(t, asked(nil, answersWith(evil)))
+	for _, command := range []string{"health kv", "health kv -o json", "config kv", "log kv"} {
+		r := run(t, append(strings.Fields(command), "--control", at)...)
+		if r.code != 1 || !strings.Contains(r.stderr, "bad answer") {
+			t.Errorf("%s: %+v", command, r)
+		}
+		oneLine(t, r)
+	}
+}
+
+// endless never ends its answer.
+func endless(v any) method {
+	return func(ctx context.Context, call *varlink.Call) (any, error) {
+		for ctx.Err() == nil {
+			if err := call.Send(v); err != nil {
+				return nil, err
+			}
+		}
+		return nil, ctx.Err()
+	}
+}
+
+func TestADomainThatNeverEndsItsAnswerIsLeft(t *testing.T) {
+	there := varlink.Methods{
+		control.MethodServices: endless(map[string]any{"services": []control.ServiceStatus{}}),
+		control.MethodConfig:   endless(control.Settings{Values: []control.Value{{Key: "log", Values: []string{"info"}, Origin: "default"}}, Problems: []string{}}),
+		control.MethodStatus:   endless(daemon.StatusReply{Status: daemon.Status{Links: []daemon.Link{{Name: "x"}}}}),
+		logs.MethodRead:        endless(logs.Batch{Lines: []logs.Line{}}),
+	}
+	at := daemonThat(t, asked(nil, there))
+	for _, command := range []string{"health kv", "config kv", "status kv", "peers kv", "log kv"} {
+		r := run(t, append(strings.Fields(command), "--control", at)...)
+		if r.code != 1 {
+			t.Errorf("%s: %+v", command, r)
+		}
+		oneLine(t, r)
+	}
+}
+
+func TestWhyADomainDidNotBootIsTold(t *testing.T) {
+	h := sim.NewTest(t)
+	kv := h.Create(sim.DomainConfig{Name: "kv"})
+	store := kv.NewProcess().Xenstore()
+	defer store.Close()
+	for node, value := range map[string]string{"state": "failed", "failure": "boot: link: " + evil, "problem/0": "x is wrong"} {
+		if err := store.Write(t.Context(), toolstack.BootDir+"/"+node, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at := daemonThat(t, varlink.Methods{daemon.MethodAsk: refuse(varlink.NewError(daemon.ErrFailed.Name, map[string]string{"message": "no link"}))})
+	r := runOn(t.Context(), xen(h.Domain(0)), "status", "kv", "--control", at)
+	want := "kv (1) says of its boot: failed\n  problem: x is wrong\n  failure: boot: link: \\x1b]0;own"
+	if r.code != 1 || !strings.HasPrefix(r.stderr, want) || !strings.HasSuffix(r.stderr, "xvsock: no link\n") || strings.Contains(r.stderr, "\x1b") {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestOrdersGoToTheRightPort(t *testing.T) {
 	for command, want := range map[string]string{
 		"restart kv echo":      `kv:4 org.xvsock.Domain.Restart {"service":"echo"}`,
@@ -98,16 +161,16 @@ func TestOrdersGoToTheRightPort(t *testing.T) {
 		"shutdown kv --reboot": `kv:4 org.xvsock.Domain.Shutdown {"reboot":true}`,
 		"health kv echo":       `kv:3 org.xvsock.Health.Check {"service":"echo"}`,
 		"health kv --watch":    `kv:3 org.xvsock.Health.Watch {}`,
-		"health kv":            `kv:4 org.xvsock.Domain.Services `,
-		"config":               `self:4 org.xvsock.Domain.Config `,
+		"health kv":            `kv:4 org.xvsock.Domain.Services`,
+		"config":               `self:4 org.xvsock.Domain.Config`,
 		"log":                  `self:6 org.xvsock.Log.Read {}`,
 		"log kv -n 5 -f":       `kv:6 org.xvsock.Log.Read {"from":-5,"follow":true}`,
-		"status kv":            `kv:4 org.xvsock.Domain.Status `,
+		"status kv":            `kv:4 org.xvsock.Domain.Status`,
 	} {
 		var notes []string
 		at := daemonThat(t, asked(&notes, managed()))
 		r := run(t, append(strings.Fields(command), "--control", at)...)
-		if r.code != 0 || len(notes) != 1 || notes[0] != want {
+		if r.code != 0 || len(notes) != 1 || strings.TrimSpace(notes[0]) != want {
 			t.Errorf("%s asks %q, want %q; %+v", command, notes, want, r)
 		}
 	}
@@ -136,7 +199,7 @@ func TestWhatADomainRefusesIsToldInOneLine(t *testing.T) {
 	} {
 		at := daemonThat(t, varlink.Methods{daemon.MethodAsk: refuse(c.err), daemon.MethodMetrics: refuse(c.err)})
 		for _, command := range []string{
-			"restart kv x", "loglevel kv x", "shutdown kv", "health kv", "health kv x", "health kv --watch", "config kv", "log kv", "metrics kv", "status kv", "peers kv",
+			"restart kv x", "loglevel kv info", "shutdown kv", "health kv", "health kv x", "health kv --watch", "config kv", "log kv", "metrics kv", "status kv", "peers kv",
 		} {
 			r := run(t, append(strings.Fields(command), "--control", at)...)
 			if r.code != c.code || !strings.Contains(r.stderr, c.want) {

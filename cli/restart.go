@@ -1,16 +1,13 @@
 package cli
 
 import (
+	"fmt"
+	"log/slog"
+
 	"github.com/spf13/cobra"
 
-	"xvsock/services"
 	"xvsock/services/control"
 )
-
-// order is an order for a domain, which it takes from the toolstack's.
-func order(domain, method string, in any) question {
-	return question{domain: domain, port: services.PortControl, method: method, in: in}
-}
 
 // restartCommand is `xvsock restart`.
 func (a *app) restartCommand() *cobra.Command {
@@ -19,7 +16,7 @@ func (a *app) restartCommand() *cobra.Command {
 		Long: "restart ends SERVICE in DOMAIN, whose connections end with it, and starts it again at\n" +
 			"once: also one that failed and waits for its next try, and one that has finished.",
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.ask(c.Context(), order(args[0], control.MethodRestart, map[string]string{"service": args[1]}), nil)
+			return a.withControl(args[0], func(d *control.Client) error { return d.Restart(c.Context(), args[1]) })
 		},
 	}
 }
@@ -30,7 +27,11 @@ func (a *app) logLevelCommand() *cobra.Command {
 		Use: "loglevel DOMAIN LEVEL", Short: "Set the level of a domain's log, until it ends", Args: cobra.ExactArgs(2),
 		Long: "loglevel sets the least level that DOMAIN logs: debug, info, warn or error.",
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.ask(c.Context(), order(args[0], control.MethodSetLog, map[string]string{"level": args[1]}), nil)
+			var level slog.Level
+			if err := level.UnmarshalText([]byte(args[1])); err != nil {
+				return &setupError{fmt.Errorf("level %.40q: use debug, info, warn or error", args[1])}
+			}
+			return a.withControl(args[0], func(d *control.Client) error { return d.SetLog(c.Context(), level) })
 		},
 	}
 }

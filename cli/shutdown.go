@@ -46,7 +46,7 @@ func (a *app) shutdownCommand() *cobra.Command {
 		Long: "shutdown asks PID 1 of DOMAIN to end it in order, as `xl shutdown` and `xl reboot` do,\n" +
 			"and does not wait for the end. A domain whose PID 1 is not xvsock refuses.",
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.ask(c.Context(), order(args[0], control.MethodShutdown, map[string]bool{"reboot": reboot}), nil)
+			return a.withControl(args[0], func(d *control.Client) error { return d.Shutdown(c.Context(), reboot) })
 		},
 	}
 	c.Flags().BoolVar(&reboot, "reboot", false, "reboot it")

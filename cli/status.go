@@ -11,7 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"xvsock/daemon"
+	"xvsock/services"
 	"xvsock/services/control"
+	"xvsock/toolstack"
 )
 
 // status asks the daemon of this domain, or of the one that args names.
@@ -33,13 +35,41 @@ func (a *app) status(ctx context.Context, args []string) (s daemon.Status, err e
 		})
 		return s, err
 	}
-	err = a.askStream(ctx, order(args[0], control.MethodStatus, nil), func(data json.RawMessage) error {
-		var part daemon.StatusReply
-		err := json.Unmarshal(data, &part)
-		add(part.Status)
-		return err
-	})
+	err = a.statusParts(ctx, args[0], add)
 	return s, err
+}
+
+// How long a domain may take to tell its status, and in how many parts: it is not to be
+// trusted to end.
+const (
+	statusTime  = 30 * time.Second
+	statusParts = 256
+)
+
+// statusParts asks a domain for its status, and gives each part of it to add.
+func (a *app) statusParts(ctx context.Context, domain string, add func(daemon.Status)) error {
+	ctx, cancel := context.WithTimeout(ctx, statusTime)
+	defer cancel()
+	q, err := a.asking(domain, services.PortControl)
+	if err != nil {
+		return err
+	}
+	defer q.Close()
+	n := 0
+	for data, err := range q.Stream(ctx, control.MethodStatus, nil) {
+		if n++; err == nil && n > statusParts {
+			err = fmt.Errorf("%w: status in more than %d parts", control.ErrPeer, statusParts)
+		}
+		var part daemon.StatusReply
+		if err == nil {
+			err = json.Unmarshal(data, &part)
+		}
+		if err != nil {
+			return fmt.Errorf("status of %q: %w", domain, err)
+		}
+		add(part.Status)
+	}
+	return nil
 }
 
 // statusCommand is `xvsock status`.
@@ -54,7 +84,8 @@ func (a *app) statusCommand() *cobra.Command {
 	c.RunE = func(c *cobra.Command, args []string) error {
 		s, err := a.status(c.Context(), args)
 		if err != nil {
-			return a.withBoot(c, args, err)
+			a.printBoot(c, args)
+			return err
 		}
 		up := 0
 		for _, l := range s.Links {
@@ -131,4 +162,33 @@ func linkedTo(l daemon.Link) string {
 		names = append(names, cmp.Or(p.Name, decimal(p.Domain)))
 	}
 	return strings.Join(names, ",")
+}
+
+// printBoot prints what the domain that does not answer has said of its boot, if this
+// is the toolstack's domain, and it has said anything.
+func (a *app) printBoot(c *cobra.Command, args []string) {
+	if len(args) == 0 {
+		return
+	}
+	store, err := a.platform.Store()
+	if err != nil {
+		return // this is no Xen, or not for this user: the first error says enough
+	}
+	defer store.Close()
+	d, err := toolstack.Find(c.Context(), store, args[0])
+	if err != nil {
+		return
+	}
+	boot, err := toolstack.ReadBoot(c.Context(), store, d.ID)
+	if err != nil || boot.State == "" {
+		return
+	}
+	w := c.ErrOrStderr()
+	fmt.Fprintf(w, "%s says of its boot: %s\n", printable(d.String()), printable(boot.State))
+	for _, p := range boot.Problems {
+		fmt.Fprintln(w, "  problem:", printable(p))
+	}
+	if boot.Failure != "" {
+		fmt.Fprintln(w, "  failure:", printable(boot.Failure))
+	}
 }

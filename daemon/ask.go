@@ -60,7 +60,8 @@ func (c *controlSocket) relay(ctx context.Context, call *varlink.Call) (any, err
 		in = args.Parameters
 	}
 	if call.More {
-		return nil, failed(relayStream(ctx, client, call, args.Method, in))
+		last, err := relayStream(ctx, client, call, args.Method, in)
+		return last, failed(err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
@@ -68,20 +69,32 @@ func (c *controlSocket) relay(ctx context.Context, call *varlink.Call) (any, err
 	if err := client.Call(ctx, args.Method, in, &out); err != nil {
 		return nil, failed(err)
 	}
-	return out, nil
+	return object(out), nil
 }
 
-// relayStream passes on a stream of replies for as long as the caller listens.
-func relayStream(ctx context.Context, client *varlink.Client, call *varlink.Call, method string, in any) error {
-	for part, err := range client.Stream(ctx, method, in) {
-		if err == nil {
-			err = call.Send(part)
-		}
+// object is a reply to pass on; one without parameters is empty.
+func object(parameters json.RawMessage) any {
+	if len(parameters) == 0 {
+		return nil
+	}
+	return parameters
+}
+
+// relayStream passes on a stream of replies for as long as the caller listens, and
+// returns the last one.
+func relayStream(ctx context.Context, client *varlink.Client, call *varlink.Call, method string, in any) (any, error) {
+	for r, err := range client.Replies(ctx, method, in) {
 		if err != nil {
-			return err
+			return nil, err
+		}
+		if !r.Continues {
+			return object(r.Parameters), nil
+		}
+		if err := call.Send(object(r.Parameters)); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // metrics answers MethodMetrics: the text of port 5, in parts of whole lines.

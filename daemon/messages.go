@@ -66,7 +66,7 @@ method Policy() -> (source: string, version: string, since: ?string, error: ?str
 
 # Calls a method of discovery, health, control or log (port 2, 3, 4 or 6) of a domain,
 # from a source port that only this domain's root may use. The answer is the one of that
-# method, errors too; with more, every reply of its stream, and an empty one at its end.
+# method, errors too; with more, every reply of its stream.
 method Ask(domain: string, port: int, method: string, parameters: ?object) -> (any: object)
 
 # What port 5 of a domain says, as text; with more, in several parts.

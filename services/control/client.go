@@ -24,7 +24,7 @@ const (
 // answer that breaks a rule as an error that wraps ErrPeer or varlink.ErrMalformed,
 // and then nothing of it is used. The texts of answers are the domain's, and fit to
 // be shown.
-type Client struct{ varlink *varlink.Client }
+type Client struct{ varlink varlink.Caller }
 
 // NewClient returns a client that owns the connection, which comes from a source
 // port below 1024.
@@ -32,6 +32,9 @@ func NewClient(conn net.Conn, l varlink.Limits) *Client {
 	l.Idle = cmp.Or(l.Idle, replyTime)
 	return &Client{varlink.NewClient(conn, l)}
 }
+
+// Over returns a client whose calls c makes.
+func Over(c varlink.Caller) *Client { return &Client{c} }
 
 // Close closes the connection.
 func (c *Client) Close() error { return c.varlink.Close() }

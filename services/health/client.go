@@ -20,13 +20,16 @@ const replyTime = 10 * time.Second
 // reply is returned as a *varlink.Error, for errors.Is; an answer that breaks a rule
 // as an error that wraps ErrPeer or varlink.ErrMalformed, and then nothing of it is
 // used.
-type Client struct{ varlink *varlink.Client }
+type Client struct{ varlink varlink.Caller }
 
 // NewClient returns a client that owns the connection.
 func NewClient(conn net.Conn, l varlink.Limits) *Client {
 	l.Idle = cmp.Or(l.Idle, replyTime)
 	return &Client{varlink.NewClient(conn, l)}
 }
+
+// Over returns a client whose calls c makes.
+func Over(c varlink.Caller) *Client { return &Client{c} }
 
 // Close closes the connection.
 func (c *Client) Close() error { return c.varlink.Close() }

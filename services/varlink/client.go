@@ -15,6 +15,16 @@ import (
 // clientEnd ends a client's messages, as Varlink has it.
 const clientEnd = 0
 
+// Caller makes calls, as a Client does: over a connection of its own, or through
+// somebody who passes them on.
+type Caller interface {
+	Call(ctx context.Context, method string, in, out any) error
+	Stream(ctx context.Context, method string, in any) iter.Seq2[json.RawMessage, error]
+	Close() error
+}
+
+var _ Caller = (*Client)(nil)
+
 // Client makes calls over one connection, one at a time. What the peer answers
 // is bounded and checked like what a server is asked.
 type Client struct {
@@ -60,18 +70,36 @@ func (c *Client) Call(ctx context.Context, method string, in, out any) error {
 	return nil
 }
 
+// Reply is one reply of a stream.
+type Reply struct {
+	Parameters json.RawMessage
+	Continues  bool // another one follows
+}
+
 // Stream calls a method with more set, and yields the parameters of each
-// reply, the last one included. An error is yielded last. The first reply is
-// waited for as in Call, the others for as long as ctx allows. To leave the
-// loop before the last reply closes the connection. The client is locked for
-// as long as the loop runs: its body makes no call on it.
+// reply, the last one included. It is Replies for who does not ask which is the
+// last.
 func (c *Client) Stream(ctx context.Context, method string, in any) iter.Seq2[json.RawMessage, error] {
 	return func(yield func(json.RawMessage, error) bool) {
+		for r, err := range c.Replies(ctx, method, in) {
+			if !yield(r.Parameters, err) {
+				return
+			}
+		}
+	}
+}
+
+// Replies calls a method with more set, and yields each reply. An error is yielded
+// last. The first reply is waited for as in Call, the others for as long as ctx
+// allows. To leave the loop before the last reply closes the connection. The client
+// is locked for as long as the loop runs: its body makes no call on it.
+func (c *Client) Replies(ctx context.Context, method string, in any) iter.Seq2[Reply, error] {
+	return func(yield func(Reply, error) bool) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		stop, err := c.begin(ctx, method, in, true)
 		if err != nil {
-			yield(nil, err)
+			yield(Reply{}, err)
 			return
 		}
 		defer stop()
@@ -80,10 +108,10 @@ func (c *Client) Stream(ctx context.Context, method string, in any) iter.Seq2[js
 			a, err := c.answer(deadline)
 			deadline = time.Time{}
 			if err != nil {
-				yield(nil, c.end(ctx, method, err))
+				yield(Reply{}, c.end(ctx, method, err))
 				return
 			}
-			if !yield(a.Parameters, nil) && a.Continues {
+			if !yield(Reply{a.Parameters, a.Continues}, nil) && a.Continues {
 				c.end(ctx, method, errors.New("stream left"))
 				return
 			}
