@@ -102,7 +102,7 @@ func (t Table) suggest(source Source, name string) string {
 	for i, k := range t.keys {
 		short[i] = k.Name
 	}
-	if best := nearest(strings.TrimPrefix(strings.ToLower(name), source.Prefix), short); best != "" {
+	if best := Nearest(strings.TrimPrefix(strings.ToLower(name), source.Prefix), short); best != "" {
 		return "did you mean " + source.Prefix + best + "?"
 	}
 	return "known are " + source.Prefix + strings.Join(short, ", "+source.Prefix)
@@ -139,7 +139,7 @@ func oneOf[T interface {
 }
 
 func valueFix(value string, words []string, def string) string {
-	if best := nearest(strings.ToLower(value), words); best != "" {
+	if best := Nearest(strings.ToLower(value), words); best != "" {
 		return "did you mean " + best + "?"
 	}
 	return "the default is " + def

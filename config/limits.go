@@ -43,7 +43,7 @@ func parseLimit(all []limit, what, text string) (name string, n int, fix string,
 	switch {
 	case i < 0:
 		fix = what + "s are " + strings.Join(names, ", ")
-		if best := nearest(strings.ToLower(name), names); best != "" {
+		if best := Nearest(strings.ToLower(name), names); best != "" {
 			fix = "did you mean " + best + "?"
 		}
 		return "", 0, fix, fmt.Errorf("unknown %s %s", what, shown(name))

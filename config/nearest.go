@@ -1,8 +1,9 @@
 package config
 
-// nearest returns the word that name is probably a slip of, or "" if none is
-// near: more than a third of it would have to be typed again.
-func nearest(name string, words []string) string {
+// Nearest returns the word that name is probably a slip of, or "" if none is
+// near: more than a third of it would have to be typed again. Of several that are
+// as near it is the first. The name may be anybody's text of any length.
+func Nearest(name string, words []string) string {
 	best, least := "", len(name)
 	for _, word := range words {
 		// A name much longer than every word is nobody's slip, and may be

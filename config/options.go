@@ -57,7 +57,7 @@ func (s *Service) checkOption(name string, hasNumber bool) (fix string, err erro
 		return "leave it out", fmt.Errorf("option %s is for programs", name)
 	case !slices.Contains(names, name):
 		fix = "options are " + strings.Join(names, ", ")
-		if best := nearest(strings.ToLower(name), names); best != "" {
+		if best := Nearest(strings.ToLower(name), names); best != "" {
 			fix = "did you mean " + best + "?"
 		}
 		return fix, fmt.Errorf("unknown option %s", shown(name))

@@ -94,7 +94,7 @@ func (p specParser) parseBuiltin(name, port string, hasPort bool) (s Service, fi
 	i := slices.Index(names, name)
 	if i < 0 {
 		fix := "built in are " + strings.Join(names, ", ") + "; a program is NAME:PORT:exec:/path"
-		if best := nearest(strings.ToLower(name), names); best != "" {
+		if best := Nearest(strings.ToLower(name), names); best != "" {
 			fix = "did you mean " + best + "?"
 		}
 		return Service{}, fix, fmt.Errorf("no service %s is built in", shown(name))
@@ -127,7 +127,7 @@ func (s *Service) setKind(word string) (fix string, err error) {
 		}
 	}
 	fix = "kinds are " + strings.Join(words, ", ")
-	if best := nearest(strings.ToLower(word), words); best != "" {
+	if best := Nearest(strings.ToLower(word), words); best != "" {
 		fix = "did you mean " + best + "?"
 	}
 	return fix, fmt.Errorf("unknown kind %s", shown(word))

@@ -20,7 +20,6 @@ import (
 	"xvsock/xen"
 )
 
-
 // TestLifeOnXen boots real Xen once and looks there at how domains begin, end and come
 // back, with every domain attached by who watches for them.
 func TestLifeOnXen(t *testing.T) {
@@ -61,12 +60,12 @@ const servedTime = time.Minute
 // id that the domain has now, and answers. It says how long that took.
 func (h *xenHost) serving(ctx context.Context, d *rig.Domain, within time.Duration) (time.Duration, error) {
 	begin := time.Now()
-	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("%s (domain %v) does not serve after %v", d.Name, d.ID, within))
+	limit, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("%s (domain %v) does not serve after %v", d.Name, d.ID, within))
 	defer cancel()
 	for {
-		list, err := h.command(ctx, "xvsock services -o json")
-		if ctx.Err() != nil {
-			return 0, context.Cause(ctx)
+		list, err := h.command(limit, "xvsock services -o json")
+		if limit.Err() != nil {
+			return 0, context.Cause(limit)
 		}
 		if err == nil && registered(list, d.ID) {
 			break

@@ -2,10 +2,11 @@ package image
 
 import (
 	"fmt"
-	"iter"
 	"maps"
+	"slices"
 	"strings"
 
+	"xvsock/config"
 	"xvsock/kmod"
 )
 
@@ -66,24 +67,18 @@ func (r *resolver) missing(name string, needers []string) error {
 		by = fmt.Sprintf(", which %s needs", needers[len(needers)-1])
 	}
 	fix := "leave it out or take another kernel"
-	if near := kmod.Nearest(name, r.from.names()); near != "" && by == "" {
+	if near := config.Nearest(name, r.from.names()); near != "" && by == "" {
 		fix = "did you mean " + near + "?"
 	}
 	return fmt.Errorf("module %.80q%s: %w in %s, neither as a file nor in modules.builtin; %s",
 		name, by, ErrNoModule, r.from.Dir, fix)
 }
 
-// names goes through all modules, those that are built in too.
-func (m *Modules) names() iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for _, names := range []iter.Seq[string]{maps.Keys(m.files), maps.Keys(m.builtin)} {
-			for name := range names {
-				if !yield(name) {
-					return
-				}
-			}
-		}
-	}
+// names lists all modules in order, those that are built in too.
+func (m *Modules) names() []string {
+	names := slices.AppendSeq(slices.Collect(maps.Keys(m.files)), maps.Keys(m.builtin))
+	slices.Sort(names)
+	return names
 }
 
 // transitive lists the direct dependencies and theirs so that each stands

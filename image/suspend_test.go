@@ -191,7 +191,7 @@ func (h *xenHost) suspendClient() {
 	ramdisk := filepath.Join(h.t.TempDir(), "shell.cpio")
 	h.must(rig.WriteShellImage(h.Parts, rig.ShellImage{
 		Output: ramdisk, Files: map[string]string{"/usr/bin/xvsock": h.binary},
-		Before: "xvsock domain --service echo 2>/tmp/daemon &",
+		Before: "xvsock domain --service echo 2>/tmp/daemon &\necho $! >/tmp/pid",
 	}))
 	d, err := h.Create(ctx, rig.Guest{Name: "sleeper", Ramdisk: ramdisk, Cmdline: verbose})
 	h.must(err)
@@ -201,7 +201,9 @@ func (h *xenHost) suspendClient() {
 		d, err = h.saveAndRestore(ctx, d, flags)
 		h.must(err)
 	}
-	h.in(d, "kill $(pidof xvsock); while pidof xvsock; do sleep 0.1; done")
+	// By its id: the process that keeps what the daemon abandoned has the same name, and
+	// stays.
+	h.in(d, "kill $(cat /tmp/pid); while kill -0 $(cat /tmp/pid); do sleep 0.1; done")
 	h.in(d, "xvsock domain --service echo 2>>/tmp/daemon &")
 	h.served(d)
 	h.t.Log(h.in(d, "tail -20 /tmp/daemon").Stdout)

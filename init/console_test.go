@@ -130,8 +130,8 @@ func TestLogLinesAreShortAndEscaped(t *testing.T) {
 		log := pid1.NewLog(&out, level, start)
 		time.Sleep(1234 * time.Millisecond)
 		log.Debug("not shown")
-		log.Warn("link broken", "peer", 3, "reason", "a\nxvsock: t=0s level=INFO \x1b[2J\u202e", "time", "kept")
-		want := `xvsock: t=1.234s level=WARN msg="link broken" peer=3 reason="a\nxvsock: t=0s level=INFO \x1b[2J\u202e" time=kept` + "\n"
+		log.Warn("link broken", "peer", 3, "reason", "a\nxvsock: t=0s level=INFO \x1b[2J\u202e", "time", "kept", "a\x7f", "\x7fb", "c", "\x7f d")
+		want := `xvsock: t=1.234s level=WARN msg="link broken" peer=3 reason="a\nxvsock: t=0s level=INFO \x1b[2J\u202e" time=kept a\x7f=\x7fb c="\x7f d"` + "\n"
 		if out.String() != want {
 			t.Errorf("log = %q; want %q", out.String(), want)
 		}

@@ -1,6 +1,7 @@
 package pid1
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"log/slog"
@@ -14,7 +15,8 @@ import (
 //
 // with the seconds since start, because a domain's clock may not be set yet.
 // It is slog.TextHandler's form: text with blanks, control or invisible
-// characters is quoted and escaped, so what a peer wrote cannot make a line.
+// characters is quoted and escaped, so what a peer wrote cannot make a line. Only DEL
+// is escaped without quotes.
 func NewLog(w io.Writer, level slog.Leveler, start time.Time) *slog.Logger {
 	return slog.New(slog.NewTextHandler(prefixed{w}, &slog.HandlerOptions{
 		Level: level,
@@ -29,12 +31,13 @@ func NewLog(w io.Writer, level slog.Leveler, start time.Time) *slog.Logger {
 	}))
 }
 
-// prefixed puts the program's name before each record. The handler writes a
-// record in one call.
+// prefixed puts the program's name before each record, and escapes DEL, which the
+// handler takes for a letter. The handler writes a record in one call.
 type prefixed struct{ w io.Writer }
 
 func (p prefixed) Write(b []byte) (int, error) {
-	if _, err := p.w.Write(append([]byte("xvsock: "), b...)); err != nil {
+	line := append([]byte("xvsock: "), bytes.ReplaceAll(b, []byte("\x7f"), []byte(`\x7f`))...)
+	if _, err := p.w.Write(line); err != nil {
 		return 0, err
 	}
 	return len(b), nil

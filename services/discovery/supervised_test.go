@@ -2,8 +2,8 @@ package discovery_test
 
 import (
 	"context"
+	"errors"
 	"net"
-	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,7 +11,7 @@ import (
 	"xvsock/services"
 	"xvsock/services/discovery"
 	"xvsock/services/echo"
-	"xvsock/services/varlink"
+	"xvsock/services/rpc/rpctest"
 )
 
 // A whole domain over real sockets: the supervisor runs discovery and echo,
@@ -19,38 +19,13 @@ import (
 func TestDomainOverSockets(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
-			dir := t.TempDir()
-			addresses := make(chan net.Addr, 2)
-			s := services.NewSupervisor(services.Config{Listen: func(port uint32) (net.Listener, error) {
-				address := "127.0.0.1:0"
-				if network == "unix" {
-					address = filepath.Join(dir, services.FormatPort(port))
-				}
-				l, err := net.Listen(network, address)
-				if err == nil && port == services.PortDiscovery {
-					addresses <- l.Addr()
-				}
-				return l, err
-			}})
 			who := func(net.Conn) (discovery.Caller, bool) { return domain(0, "Domain-0"), true }
-			own := discovery.NewOwnDirectory(s.Registry(), domain(5, "db1"), everything)
-			for _, err := range []error{
-				s.Add(services.Info{Name: "discovery", Port: services.PortDiscovery}, discovery.NewServer(discovery.Config{Directory: own, Identify: who})),
-				s.Add(services.Info{Name: "echo", Port: services.PortEcho}, echo.NewServer(echo.Config{Identify: who})),
-			} {
-				if err != nil {
-					t.Fatal(err)
-				}
-			}
-			ctx, cancel := context.WithCancel(t.Context())
-			ended := make(chan error, 1)
-			go func() { ended <- s.Serve(ctx) }()
-			address := <-addresses
-			conn, err := net.Dial(address.Network(), address.String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			c := discovery.NewClient(conn, discovery.ClientConfig{})
+			c := discovery.NewClient(rpctest.Supervise(t, network, services.PortDiscovery, func(s *services.Supervisor) error {
+				own := discovery.NewOwnDirectory(s.Registry(), domain(5, "db1"), everything)
+				return errors.Join(
+					s.Add(services.Info{Name: "discovery", Port: services.PortDiscovery}, discovery.NewServer(discovery.Config{Directory: own, Identify: who})),
+					s.Add(services.Info{Name: "echo", Port: services.PortEcho}, echo.NewServer(echo.Config{Identify: who})))
+			}), discovery.ClientConfig{})
 			defer c.Close()
 			watching, stop := context.WithTimeout(t.Context(), 20*time.Second)
 			defer stop()
@@ -66,25 +41,13 @@ func TestDomainOverSockets(t *testing.T) {
 					break
 				}
 			}
-			cancel()
-			if err := <-ended; err != nil {
-				t.Errorf("Serve = %v", err)
-			}
 		})
 	}
 }
 
 func TestFloodOfCallsIsSlowedDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := varlink.NewClient(start(t, discovery.NewHostDirectory(discovery.HostConfig{Visible: everything})).Dial(t, domain(5, "evil")), varlink.Limits{})
-		began := time.Now()
-		for range 1000 {
-			if err := c.Call(t.Context(), varlink.GetInfo, nil, nil); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if d := time.Since(began); d < 6*time.Second {
-			t.Errorf("1000 calls in %v; want 100 a second after the first 300", d)
-		}
+		start(t, discovery.NewHostDirectory(discovery.HostConfig{Visible: everything})).
+			CheckPace(t, domain(5, "evil"), `{"method":"org.varlink.service.GetInfo"}`)
 	})
 }
