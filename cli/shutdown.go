@@ -2,11 +2,14 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"xvsock/bridge"
 	"xvsock/services/control"
@@ -21,17 +24,27 @@ const shutdownTimeout = 5 * time.Second
 // are this program, when the toolstack asks for it (xl shutdown, xl reboot).
 func Shutdown(reboot bool, stderr io.Writer) int {
 	a := app{control: bridge.ControlPath}
-	if code := a.shutdown(reboot, stderr); code != 0 {
+	if code := a.shutdown(reboot, unix.Kill, stderr); code != 0 {
 		return code
 	}
 	select {} // until PID 1 ends every process
 }
 
-// shutdown tells PID 1 to end, and returns an exit code.
-func (a *app) shutdown(reboot bool, stderr io.Writer) int {
+// shutdown tells PID 1 to end, and returns an exit code. It is told by a signal before
+// there is a control socket, early in the boot or when that has failed: the kernel does
+// not ask a second time. Kill is kill(2); what the signals mean, pid1.Signals says.
+func (a *app) shutdown(reboot bool, kill func(pid int, sig syscall.Signal) error, stderr io.Writer) int {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
-	if err := a.call(ctx, control.MethodShutdown, map[string]bool{"reboot": reboot}, nil); err != nil {
+	err := a.call(ctx, control.MethodShutdown, map[string]bool{"reboot": reboot}, nil)
+	if errors.Is(err, bridge.ErrNoDaemon) {
+		signal := unix.SIGTERM
+		if reboot {
+			signal = unix.SIGINT
+		}
+		err = kill(1, signal)
+	}
+	if err != nil {
 		fmt.Fprintln(stderr, "xvsock: tell PID 1 to end:", explain(err))
 		return exitSetup
 	}

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"path/filepath"
-	"strings"
+	"syscall"
 	"testing"
 
 	"xvsock/bridge"
@@ -38,7 +38,7 @@ func TestShutdownTellsPID1(t *testing.T) {
 			served <- err
 		}()
 		var stderr bytes.Buffer
-		if code := (&app{control: path}).shutdown(reboot, &stderr); code != 0 || stderr.Len() > 0 {
+		if code := (&app{control: path}).shutdown(reboot, noKill, &stderr); code != 0 || stderr.Len() > 0 {
 			t.Errorf("shutdown ends with %d: %s", code, &stderr)
 		}
 		if err := <-served; err != nil || told == nil || *told != reboot {
@@ -48,10 +48,29 @@ func TestShutdownTellsPID1(t *testing.T) {
 	}
 }
 
-func TestShutdownWithoutPID1SaysSo(t *testing.T) {
+// noKill is kill(2) where nobody may be killed.
+func noKill(int, syscall.Signal) error { return syscall.EPERM }
+
+func TestShutdownIsTriedBySignalWhereThereIsNoControlSocket(t *testing.T) {
+	for reboot, want := range map[bool]syscall.Signal{false: syscall.SIGTERM, true: syscall.SIGINT} {
+		var stderr bytes.Buffer
+		var sent syscall.Signal
+		code := (&app{control: filepath.Join(t.TempDir(), "none")}).shutdown(reboot, func(pid int, sig syscall.Signal) error {
+			if pid == 1 {
+				sent = sig
+			}
+			return nil
+		}, &stderr)
+		if code != 0 || sent != want || stderr.Len() > 0 {
+			t.Errorf("reboot %v: PID 1 gets %v, code %d: %s", reboot, sent, code, &stderr)
+		}
+	}
+}
+
+func TestShutdownThatNobodyHearsSaysSo(t *testing.T) {
 	var stderr bytes.Buffer
-	code := (&app{control: filepath.Join(t.TempDir(), "none")}).shutdown(false, &stderr)
-	if code != exitSetup || !strings.HasPrefix(stderr.String(), "xvsock: tell PID 1 to end: no xvsock daemon") {
+	code := (&app{control: filepath.Join(t.TempDir(), "none")}).shutdown(false, noKill, &stderr)
+	if code != exitSetup || stderr.String() != "xvsock: tell PID 1 to end: operation not permitted\n" {
 		t.Errorf("shutdown ends with %d: %s", code, &stderr)
 	}
 }

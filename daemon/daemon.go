@@ -61,7 +61,10 @@ type Config struct {
 	Shutdown func(reboot bool)
 	// Ready is called once the services listen. The link may come later.
 	Ready func()
-	Log   *slog.Logger // nil: none
+	// Resumed is called when the domain has come back from a suspend, as another one to
+	// xenstore; nil: nothing is to be done. It does not wait for long.
+	Resumed func()
+	Log     *slog.Logger // nil: none
 }
 
 // daemon is what a frontend's and a backend's daemon have in common.
@@ -83,11 +86,17 @@ func (cfg Config) withDefaults() Config {
 	if cfg.Ready == nil {
 		cfg.Ready = func() {}
 	}
+	if cfg.Resumed == nil {
+		cfg.Resumed = func() {}
+	}
 	if cfg.Link.Ledger == nil {
 		cfg.Link.Ledger = link.NewLedger()
 	}
 	if cfg.Memory == 0 {
 		cfg.Memory = systemMemory() / 8
+	}
+	if cfg.Logs == nil {
+		cfg.Logs = logs.NewBuffer(0)
 	}
 	cfg.Link.Log = cfg.Log
 	return cfg

@@ -69,6 +69,7 @@ func (d *daemon) live(ctx context.Context, l life) error {
 		}); err != nil {
 			return err
 		}
+		d.cfg.Resumed()
 	}
 }
 

@@ -3,6 +3,7 @@ package launch
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -17,13 +18,14 @@ const tellTimeout = 2 * time.Second
 
 // teller writes what PID 1 has to say into the one directory of its own in xenstore
 // that a guest may write to (toolstack.ReadBoot reads it). What is said before
-// xenstore is open is written then.
+// xenstore is open is written then, and all of it again after a resume, when the
+// domain has a new directory.
 type teller struct {
 	log *slog.Logger
 
 	mu       sync.Mutex
 	store    *xenstore.Client
-	early    []node
+	said     []node // the newest of each; a boot has few
 	problems int
 }
 
@@ -42,22 +44,27 @@ func (t *teller) tell(kind pid1.TellKind, text string) {
 	case pid1.TellFailure:
 		n.name = "failure"
 	}
-	if t.store == nil {
-		t.early = append(t.early, n)
-		return
+	t.said = append(slices.DeleteFunc(t.said, func(old node) bool { return old.name == n.name }), n)
+	if t.store != nil {
+		t.write(n)
 	}
-	t.write(n)
 }
 
 // open gives the teller its store.
 func (t *teller) open(store *xenstore.Client) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.store = store
-	for _, n := range t.early {
+	t.mu.Unlock()
+	t.again()
+}
+
+// again writes all that was said.
+func (t *teller) again() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, n := range t.said {
 		t.write(n)
 	}
-	t.early = nil
 }
 
 // write writes one node. The caller holds mu, so that the nodes come in order.

@@ -41,11 +41,25 @@ func TestTheToolstackReadsWhatPID1Tells(t *testing.T) {
 	}
 }
 
-func TestAStoreThatHasGoneHoldsUpNobody(t *testing.T) {
+func TestAfterAResumeItIsToldAgain(t *testing.T) {
 	h := sim.NewTest(t)
-	store := h.Create(sim.DomainConfig{Name: "web"}).NewProcess().Xenstore()
+	web := h.Create(sim.DomainConfig{Name: "web"})
+	store := web.NewProcess().Xenstore()
+	defer store.Close()
 	tell := &teller{log: slog.New(slog.DiscardHandler)}
 	tell.open(store)
-	store.Close()
-	tell.tell(pid1.TellState, "stopping (halt)")
+	tell.tell(pid1.TellState, "booting")
+	tell.tell(pid1.TellState, "ready")
+	if err := web.Suspend(); err != nil {
+		t.Fatal(err)
+	}
+	if err := web.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	tell.again()
+	tools := h.Domain(0).NewProcess().Xenstore()
+	defer tools.Close()
+	if got, err := toolstack.ReadBoot(t.Context(), tools, web.ID()); err != nil || got.State != "ready" {
+		t.Errorf("the toolstack reads %+v, %v", got, err)
+	}
 }

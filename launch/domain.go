@@ -26,7 +26,10 @@ func serviceDomain(o Options, start time.Time) {
 	defer d.init.Guard()
 	ctx := context.Background()
 	d.init.Go(ctx, d.reaper.Run)
-	go pid1.Signals(ctx, func(how pid1.How) { d.init.Shutdown(ctx, how) })
+	d.init.Go(ctx, func(ctx context.Context) error {
+		pid1.Signals(ctx, func(how pid1.How) { d.end(how) })
+		return nil
+	})
 	err := d.init.Boot(ctx, d.steps())
 	if err != nil && !errors.Is(err, pid1.ErrStopping) {
 		d.init.Fatal(ctx, err)
@@ -142,15 +145,21 @@ func (d *domain) daemonConfig() daemon.Config {
 		Domain: d.devices, Name: d.name, Version: d.options.Version,
 		Services: daemon.Offers(d.config.Services, d.offers(), programs{d.reaper}),
 		Settings: d.config, Problems: d.problems, Logs: d.records, Level: d.level,
-		Control: d.control, Ready: func() { close(d.ready) }, Log: d.log,
+		Control: d.control, Ready: func() { close(d.ready) }, Resumed: d.tell.again, Log: d.log,
 		Shutdown: func(reboot bool) {
 			how := pid1.PowerOff
 			if reboot {
 				how = pid1.Reboot
 			}
-			go d.init.Shutdown(context.Background(), how)
+			d.end(how)
 		},
 	}
+}
+
+// end begins the end of the domain, and does not wait for it.
+func (d *domain) end(how pid1.How) {
+	// An error says that the domain is ending already, or cannot end.
+	d.init.Go(context.Background(), func(ctx context.Context) error { _ = d.init.Shutdown(ctx, how); return nil })
 }
 
 // awaitServices is the step "services": those that every domain has listen, and of
