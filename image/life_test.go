@@ -24,14 +24,15 @@ import (
 // back, with every domain attached by who watches for them.
 func TestLifeOnXen(t *testing.T) {
 	h := bootXen(t, rig.Config{StepTimeout: stepTimeout})
-	h.startBackend()
-	h.Background("xvsock attach --watch '*'")
-	for _, scenario := range []struct {
-		name string
-		run  func(*xenHost)
-	}{
+	h.scenarios([]scenario{
+		{"every command of the page for service authors works", (*xenHost).serviceAuthor},
+		{"a backend serves, and domains are attached as they appear", func(h *xenHost) {
+			h.startBackend()
+			h.Background("xvsock attach --watch '*'")
+		}},
 		{"a guest of 96 MiB boots and serves", (*xenHost).smallGuest},
 		{"a guest that xl reboots serves again under another id", (*xenHost).reboots},
+		{"programs and sockets of a domain are services, and halves of connections close", (*xenHost).programs},
 		{"ten thousand orphans are reaped", (*xenHost).orphans},
 		{"the clock is right, after a restore too", (*xenHost).clock},
 		{"each wrong setting has a line of its own", (*xenHost).wrongSettings},
@@ -40,16 +41,7 @@ func TestLifeOnXen(t *testing.T) {
 		{"a PV service domain is saved and restored", (*xenHost).suspendPV},
 		{"a PVH service domain is saved and restored", (*xenHost).suspendPVH},
 		{"an ordinary domain is saved and restored, and its daemon started again", (*xenHost).suspendClient},
-	} {
-		ok := t.Run(scenario.name, func(t *testing.T) {
-			sub := *h
-			sub.t, sub.Scenario = t, h.With(t)
-			scenario.run(&sub)
-		})
-		if !ok {
-			break // the next ones would fail for this one's reason
-		}
-	}
+	})
 }
 
 // servedTime is how long a domain may take from xl create until it serves: long, for a
@@ -180,6 +172,34 @@ func (h *xenHost) payloads(files map[string]string) (ramdisk string) {
 	})
 	h.must(err)
 	return ramdisk
+}
+
+// programs has dom0 move bytes through every kind of payload: each sends back what it is
+// sent, and ends its sending when it has been told of the end.
+func (h *xenHost) programs() {
+	config := strings.Join([]string{
+		`service = ["echo", "cat:1001:exec:/payload cat", "once:1002:exec-once:/payload serve 3",`,
+		`"unix:1003:forward:unix:/tmp/echo", "tcp:1004:forward:tcp:127.0.0.1:9000",`,
+		`"behind-unix:1005:exec-once:/payload serve /tmp/echo", "behind-tcp:1006:exec-once:/payload serve 9000"]`,
+	}, "\n")
+	d := h.Guest(rig.Guest{Name: "programs", Ramdisk: h.payloads(map[string]string{"etc/xvsock.toml": config + "\n"})})
+	h.allow("echo,1001-1004 @backend programs allow\n")
+	h.served(d)
+	for port := 1001; port <= 1004; port++ {
+		h.until(fmt.Sprintf("xvsock ping --port %d --bytes 1048576 programs", port), 30*time.Second, func(string) bool { return true })
+	}
+	h.t.Log("\n" + h.Sh("xvsock health programs"))
+	log := h.Sh("xvsock log programs")
+	for _, want := range []string{"serving CID 65536 port", "3 serves @xvsock/65536/", "/tmp/echo serves @xvsock/65536/"} {
+		if !strings.Contains(log, want) {
+			h.t.Errorf("the log of the domain has no %q:\n%s", want, log)
+		}
+	}
+	h.Sh("xvsock restart programs once")
+	h.until("xvsock ping --port 1002 programs", 30*time.Second, func(string) bool { return true })
+	h.allow("")
+	h.Sh("xl shutdown programs")
+	h.gone(d)
 }
 
 // orphans has a payload make 10^4 processes that PID 1 must reap.

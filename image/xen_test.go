@@ -118,10 +118,7 @@ func (h *xenHost) linksUp(n int, within time.Duration) {
 // binary as a whole.
 func TestOnXen(t *testing.T) {
 	h := bootXen(t, rig.Config{StepTimeout: stepTimeout})
-	for _, scenario := range []struct {
-		name string
-		run  func(*xenHost)
-	}{
+	h.scenarios([]scenario{
 		{"the platform and xenstore conform, in dom0 and against a guest", (*xenHost).conformance},
 		{"sockets over a real link pass nettest, both ends in dom0", (*xenHost).nettest},
 		{"two service domains answer discovery and echo", (*xenHost).serviceDomains},
@@ -136,14 +133,25 @@ func TestOnXen(t *testing.T) {
 		{"two domUs connect directly by policy, with the manager and without, and no longer than allowed", (*xenHost).peers},
 		{"a domain created again under the same id inherits nothing", (*xenHost).sameDomID},
 		{"the manager moves into a domU and, when that is destroyed, into another", (*xenHost).managerInDomU},
-	} {
-		ok := t.Run(scenario.name, func(t *testing.T) {
+	})
+}
+
+// scenario is something to be seen on a host.
+type scenario struct {
+	name string
+	run  func(*xenHost)
+}
+
+// scenarios runs one after the other on the host, until one fails.
+func (h *xenHost) scenarios(all []scenario) {
+	for _, s := range all {
+		ok := h.t.Run(s.name, func(t *testing.T) {
 			sub := *h
 			sub.t, sub.Scenario = t, h.With(t)
-			scenario.run(&sub)
+			s.run(&sub)
 		})
 		if !ok {
-			break // the next ones would fail for this one's reason
+			return // the next ones would fail for this one's reason
 		}
 	}
 }
