@@ -24,9 +24,9 @@ func (a *app) imageBuildCommand() *cobra.Command {
 			"same bytes.\n\n" +
 			"--add SRC[:DST] takes a file or a whole directory. DST is its absolute path in\n" +
 			"the image, / and the name of SRC if it is not given; a file goes into a DST that\n" +
-			"ends with a slash, the content of a directory goes below DST. Files become\n" +
-			"root's, with mode 0755 or 0644. Links stay links, and must not lead out of the\n" +
-			"directory or the image.\n\n" +
+			"ends with a slash, the content of a directory goes below DST. All becomes\n" +
+			"root's, and nobody else may write; who may read and execute a file stays. Links\n" +
+			"stay links, and must not lead out of the directory or the image.\n\n" +
 			"Settings are checked as the domain will check them, and the programs that they\n" +
 			"name must be in the image. With --set the file is written anew: a key that may\n" +
 			"repeat gets one value more, another one is replaced.",

@@ -113,12 +113,41 @@ xvsock: build image: 2 problems with the settings
 func TestImageCheckPrintsWhatIsMissing(t *testing.T) {
 	builtImage(t)
 	r := run(t, "image", "check", "kv.cpio.gz")
-	const want = `warning: /script: its interpreter "/bin/sh" is not in the image; add that too
-not checked: kernel: which one the domain will boot is not known; name it with --kernel
-not checked: xen_evtchn, xen_gntdev, xen_gntalloc: not in the image, and whether the kernel has them built in is not known; name its --modules or --kernel-config
-kv.cpio.gz: nothing is missing
+	unknown := ""
+	for _, name := range image.DefaultModules() {
+		unknown += "missing: " + name + ": not in the image, and whether the kernel has it built in is not known; " +
+			"give --modules or --kernel-config to say that it is built in, or build the image with --modules lib/modules/VERSION\n"
+	}
+	warning := `warning: /script: its interpreter "/bin/sh" is not in the image; add that too` + "\n"
+	unchecked := "not checked: kernel: which one the domain will boot is not known; name it with --kernel\n"
+	if r.code != 1 || r.stderr != "xvsock: kv.cpio.gz is not in order: 3 things are missing or wrong\n" || r.stdout != unknown+warning+unchecked {
+		t.Errorf("ends with %d: %s%swant %s", r.code, r.stderr, r.stdout, unknown+warning+unchecked)
+	}
+
+	const goodConfig = `CONFIG_XEN=y
+CONFIG_XEN_PV=y
+CONFIG_BLK_DEV_INITRD=y
+CONFIG_RD_GZIP=y
+CONFIG_BINFMT_ELF=y
+CONFIG_PROC_FS=y
+CONFIG_SYSFS=y
+CONFIG_DEVTMPFS=y
+CONFIG_TMPFS=y
+CONFIG_UNIX=y
+CONFIG_EPOLL=y
+CONFIG_EVENTFD=y
+CONFIG_FUTEX=y
+CONFIG_HVC_XEN=y
+CONFIG_XEN_DEV_EVTCHN=y
+CONFIG_XEN_GNTDEV=y
+CONFIG_XEN_GRANT_DEV_ALLOC=y
 `
-	if r.code != 0 || r.stderr != "" || r.stdout != want {
+	if err := os.WriteFile("good", []byte(goodConfig), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r = run(t, "image", "check", "kv.cpio.gz", "--kernel-config", "good")
+	want := warning + unchecked + "kv.cpio.gz: in order as far as it could be checked; built in: xen_evtchn, xen_gntdev, xen_gntalloc\n"
+	if r.code != 0 || r.stdout != want {
 		t.Errorf("ends with %d: %s%swant %s", r.code, r.stderr, r.stdout, want)
 	}
 
@@ -133,7 +162,7 @@ kv.cpio.gz: nothing is missing
 
 	r = run(t, "image", "check", "kv.cpio.gz", "--format", "json")
 	var report image.CheckReport
-	if err := json.Unmarshal([]byte(r.stdout), &report); err != nil || len(report.Findings) != 3 || report.Lacks() != 0 || r.code != 0 {
+	if err := json.Unmarshal([]byte(r.stdout), &report); err != nil || len(report.Findings) != 5 || report.Lacks() != 3 || r.code != 1 {
 		t.Errorf("ends with %d: %v in %s", r.code, err, r.stdout)
 	}
 }

@@ -102,7 +102,9 @@ func (t Table) suggest(source Source, name string) string {
 	for i, k := range t.keys {
 		short[i] = k.Name
 	}
-	if best := Nearest(strings.TrimPrefix(strings.ToLower(name), source.Prefix), short); best != "" {
+	// Instead of its dot there may be another mark.
+	bare := strings.TrimPrefix(strings.ToLower(name), strings.TrimSuffix(source.Prefix, "."))
+	if best := Nearest(strings.TrimLeft(bare, "._-:/"), short); best != "" {
 		return "did you mean " + source.Prefix + best + "?"
 	}
 	return "known are " + source.Prefix + strings.Join(short, ", "+source.Prefix)

@@ -196,7 +196,7 @@ func callerOf(who func(*vsock.Conn) (services.Caller, bool)) services.Identify {
 			return services.Caller{}, false
 		}
 		caller, ok := who(conn)
-		caller.CID = uint32(conn.Peer())
+		caller.CID = vsock.CIDOf(conn.Peer())
 		caller.Port = conn.RemoteAddr().(vsock.Addr).Port
 		return caller, ok
 	}

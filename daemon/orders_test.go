@@ -18,6 +18,7 @@ import (
 	"xvsock/services/health"
 	"xvsock/services/logs"
 	"xvsock/services/varlink"
+	"xvsock/vsock"
 )
 
 // ask has a daemon ask a service of a domain.
@@ -312,7 +313,7 @@ func TestAProgramKnowsItsPeerByName(t *testing.T) {
 			return "not yet"
 		})
 		got := <-callers
-		if got.Name != "web" || got.UUID != web.UUID() || got.CID != uint32(web.ID()) {
+		if got.Name != "web" || got.UUID != web.UUID() || got.CID != vsock.CIDOf(web.ID()) {
 			t.Errorf("the service is told of %+v, want %s %s", got, "web", web.UUID())
 		}
 	})

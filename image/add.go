@@ -21,13 +21,14 @@ type adder struct {
 	output  string // the image, which is not to hold its last version
 	size    int64  // of all files so far
 	links   []madeLink
+	changed []Finding // about permissions
 }
 
 // madeLink is an absolute link that is to be looked at once all is in place.
 type madeLink struct{ from, name, target string }
 
 // addEntries adds the payload.
-func addEntries(a *Archive, o Options) error {
+func addEntries(a *Archive, o Options, report *Report) error {
 	p := adder{archive: a, output: o.Output}
 	for _, e := range o.Add {
 		if err := p.add(e); err != nil {
@@ -40,6 +41,7 @@ func addEntries(a *Archive, o Options) error {
 				l.from, ErrPayload, l.name, l.target)
 		}
 	}
+	report.Warnings = append(report.Warnings, p.changed...)
 	return nil
 }
 
@@ -84,7 +86,7 @@ func (p *adder) add(e Entry) error {
 func (p *adder) one(from, at, inside, name string, d fs.DirEntry) error {
 	switch {
 	case d.IsDir():
-		return p.directory(name)
+		return p.directory(name, d)
 	case d.Type()&fs.ModeSymlink == 0:
 		return p.file(at, name)
 	}
@@ -104,14 +106,21 @@ func (p *adder) one(from, at, inside, name string, d fs.DirEntry) error {
 	return p.archive.err
 }
 
-// directory adds a directory, unless it is there.
-func (p *adder) directory(name string) error {
+// directory adds a directory that anybody may enter, unless it is there: the
+// permissions of where a payload was put together say little. Those of its files
+// count.
+func (p *adder) directory(name string, d fs.DirEntry) error {
 	if old := p.archive.tree[name]; name == "." || old != nil && old.is(unix.S_IFDIR) {
 		return nil
 	}
 	if err := p.refuse(name); err != nil {
 		return err
 	}
+	info, err := d.Info()
+	if err != nil {
+		return err
+	}
+	p.changed = append(p.changed, plain(name, info.Mode())...)
 	p.archive.Dir(name, 0o755)
 	return p.archive.err
 }
@@ -131,6 +140,7 @@ func (p *adder) file(at, name string) error {
 	if p.size += info.Size(); p.size > maxUnpacked || len(p.archive.tree) >= maxRecords {
 		return fmt.Errorf("%w: an image holds at most %d MiB and %d files", ErrPayload, maxUnpacked>>20, maxRecords)
 	}
+	p.changed = append(p.changed, plain(name, info.Mode())...)
 	return addFile(p.archive, name, at)
 }
 

@@ -82,7 +82,7 @@ func build(o Options) (Report, error) {
 	if err := addFiles(a, o.Files); err != nil {
 		return Report{}, err
 	}
-	if err := addEntries(a, o); err != nil {
+	if err := addEntries(a, o, &report); err != nil {
 		return Report{}, err
 	}
 	if err := checkPayload(a.tree, settings, &report); err != nil {

@@ -43,11 +43,22 @@ type CheckReport struct {
 }
 
 // Lacks counts what is missing or wrong: with 0 the image is in order, as far as
-// could be found out.
+// could be found out. Unchecked says whether anything could not.
 func (r CheckReport) Lacks() int {
 	n := 0
 	for _, f := range r.Findings {
 		if f.Level.fails() {
+			n++
+		}
+	}
+	return n
+}
+
+// Unchecked counts what could not be found out.
+func (r CheckReport) Unchecked() int {
+	n := 0
+	for _, f := range r.Findings {
+		if f.Level == Unchecked {
 			n++
 		}
 	}
@@ -172,7 +183,7 @@ func (c *checker) settings(table config.Table) config.Config {
 func (c *checker) options(forms []string) {
 	k := c.kernel.config
 	if k == nil {
-		return // modules says so where it matters
+		return // modules says what matters: the rest every distribution's kernel has
 	}
 	for _, need := range needed() {
 		if !slices.ContainsFunc(need.options, k.has) {

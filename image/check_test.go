@@ -242,16 +242,21 @@ func TestCheckKnowsWhatIsBuiltIn(t *testing.T) {
 		}
 		return lines
 	}
-	const unknown = "not checked: xen_evtchn, xen_gntdev, xen_gntalloc: not in the image, and whether the kernel has them built in is not known; " +
-		"name its --modules or --kernel-config"
+	unknown := func(version string, more ...string) (lines []string) {
+		for _, name := range image.DefaultModules() {
+			lines = append(lines, "missing: "+name+": not in the image, and whether the kernel has it built in is not known; "+
+				"give --modules or --kernel-config to say that it is built in, or build the image with --modules lib/modules/"+version)
+		}
+		return append(lines, more...)
+	}
 	const noKernel = "not checked: kernel: which one the domain will boot is not known; name it with --kernel"
 	for name, test := range map[string]struct {
 		extra  map[string]string // files beside the kernel
 		change func(dir string, o *image.CheckOptions)
 		want   []string
 	}{
-		"nothing is known":             {nil, func(_ string, o *image.CheckOptions) { o.Kernel = "" }, []string{noKernel, unknown}},
-		"the kernel alone says little": {nil, nil, []string{unknown}},
+		"nothing is known":             {nil, func(_ string, o *image.CheckOptions) { o.Kernel = "" }, unknown("VERSION", noKernel)},
+		"the kernel alone says little": {nil, nil, unknown(release)},
 		"modules.builtin has them": {map[string]string{"m/" + release + "/modules.builtin": builtin},
 			func(dir string, o *image.CheckOptions) { o.ModulesDir = dir + "/m/" + release }, nil},
 		"modules.builtin lacks one": {map[string]string{"m/" + release + "/modules.builtin": builtin[:66]},
@@ -302,10 +307,46 @@ func TestCheckKnowsWhatIsBuiltIn(t *testing.T) {
 			if diff := cmp.Diff(test.want, lines); diff != "" {
 				t.Errorf("findings (-want +got):\n%s", diff)
 			}
+			if lacks := slices.ContainsFunc(test.want, func(s string) bool { return strings.HasPrefix(s, "missing: ") }); (r.Lacks() > 0) != lacks {
+				t.Errorf("Lacks = %d", r.Lacks())
+			}
+			if (r.Unchecked() > 0) != slices.Contains(test.want, noKernel) {
+				t.Errorf("Unchecked = %d", r.Unchecked())
+			}
 			if wantBuiltin := 3; len(test.want) == 0 && len(r.Builtin) != wantBuiltin {
 				t.Errorf("Builtin = %v", r.Builtin)
 			}
 		})
+	}
+}
+
+// TestCheckOfModulesForSeveralKernels has an image for two kernels, of which nobody
+// says which one it is.
+func TestCheckOfModulesForSeveralKernels(t *testing.T) {
+	o := toCheck(t, func(f files) {
+		for name, r := range maps.Clone(f) {
+			if rest, ok := strings.CutPrefix(name, "lib/modules/"+release); ok {
+				f[otherDir+rest] = r
+			}
+		}
+		for _, dir := range []string{otherDir, "lib/modules/" + release} {
+			delete(f, dir+"/kernel/drivers/xen/xen-gntdev.ko")
+		}
+	})
+	o.Kernel, o.ModulesDir = "", ""
+	r, lines := found(t, o)
+	const name = "in the image, and whether it is for the kernel is not known; name the kernel with --kernel"
+	want := []string{
+		"missing: xen_gntdev: not in the image, and whether the kernel has it built in is not known; " +
+			"give --modules or --kernel-config to say that it is built in, or build the image with --modules lib/modules/VERSION",
+		"not checked: kernel: which one the domain will boot is not known; name it with --kernel",
+		"not checked: xen_evtchn: " + name,
+		"not checked: xen_gntalloc: " + name,
+		"not checked: vhost_vsock: " + name,
+		"not checked: /lib/modules: there are modules for several kernels: 5.10.0-other, " + release + "; name the kernel with --kernel",
+	}
+	if diff := cmp.Diff(want, lines); diff != "" || r.Lacks() != 1 || r.Unchecked() != 5 {
+		t.Errorf("findings (-want +got):\n%s", diff)
 	}
 }
 

@@ -29,17 +29,10 @@ func (c *checker) modules(named []string) {
 		i.read()
 	}
 	before := c.report.Lacks()
-	var unknown []string
 	for _, name := range append(DefaultModules(), named...) {
-		if !i.module(kmod.Canonical(name)) {
-			unknown = append(unknown, name)
-		}
+		i.module(kmod.Canonical(name))
 	}
-	i.others(versions, len(unknown) > 0 || c.report.Lacks() > before)
-	if len(unknown) > 0 {
-		c.say(Unchecked, strings.Join(unknown, ", "), "not in the image, and whether the kernel has them built in is not known",
-			"name its --modules or --kernel-config")
-	}
+	i.others(versions, c.report.Lacks() > before)
 }
 
 // versions are the kernels that the image has a directory of modules for.
@@ -100,28 +93,41 @@ func (i *inventory) index(name string) *node {
 	return n
 }
 
-// module checks one module, by canonical name. It reports false if it cannot know
-// whether the module is there.
-func (i *inventory) module(name string) (known bool) {
+// module checks one module, by canonical name. One that is not there counts as
+// missing also if nobody knows what the kernel has built in: without the drivers
+// no domain boots, and few kernels have them.
+func (i *inventory) module(name string) {
 	if file, ok := i.deps.Find(name); ok {
 		for _, file := range i.deps.Order(file) {
 			i.file(file)
 		}
-		return true
+		return
 	}
 	yes, known := i.kernel.has(name)
 	option := driverOption(name)
 	switch {
 	case yes:
 		i.report.Builtin = append(i.report.Builtin, name)
+	case !known && i.kernel.version == "" && i.forSome(name):
+		i.say(Unchecked, name, "in the image, and whether it is for the kernel is not known", "name the kernel with --kernel")
 	case !known:
-		return false
+		i.say(Missing, name, "not in the image, and whether the kernel has it built in is not known",
+			"give --modules or --kernel-config to say that it is built in, or "+i.fix())
 	case i.kernel.config != nil && option != "" && i.kernel.config[option] != "m":
 		i.say(Missing, name, "not in the image, and the kernel is built without it ("+option+")", "take another kernel")
 	default:
 		i.say(Missing, name, "neither in the image"+i.forVersion()+" nor built into the kernel", i.fix())
 	}
-	return true
+}
+
+// forSome reports whether the image has the module for any kernel.
+func (i *inventory) forSome(name string) bool {
+	for file, n := range i.image.tree {
+		if strings.HasPrefix(file, "lib/modules/") && n.is(unix.S_IFREG) && kmod.NameOf(file) == name {
+			return true
+		}
+	}
+	return false
 }
 
 func (i *inventory) forVersion() string {

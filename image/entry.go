@@ -3,6 +3,7 @@ package image
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -47,8 +48,7 @@ func addFiles(a *Archive, files map[string]string) error {
 	return nil
 }
 
-// addFile adds a file. Of its permissions only counts whether it may be executed:
-// the rest depends on the umask of whoever made it.
+// addFile adds a file, with the permissions that modeOf gives.
 func addFile(a *Archive, name, from string) error {
 	info, err := os.Stat(from)
 	if err != nil {
@@ -58,10 +58,30 @@ func addFile(a *Archive, name, from string) error {
 	if err != nil {
 		return err
 	}
-	perm := uint32(0o644)
-	if info.Mode()&0o111 != 0 {
-		perm = 0o755
-	}
-	a.File(name, data, perm)
+	a.File(name, data, modeOf(info.Mode()))
 	return a.err
+}
+
+// modeOf gives the permissions that a file has in the image. What its owner keeps
+// from group and others stays from them, a secret is one there too. Whether they
+// may write depends on the umask of whoever made it: nobody but root may. An
+// executable file may be executed by whom may read it, and who might anyway.
+func modeOf(mode fs.FileMode) uint32 {
+	perm := 0o600 | uint32(mode)&0o044
+	if mode&0o111 != 0 {
+		perm |= perm >> 2 & 0o111 | uint32(mode)&0o111
+	}
+	return perm
+}
+
+// special are the bits of a mode that no file of the payload has in an image.
+const special = fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
+
+// plain says if name had bits that it has not in the image. There nothing is to
+// give anybody more rights than whom it runs as.
+func plain(name string, mode fs.FileMode) []Finding {
+	if mode&special == 0 {
+		return nil
+	}
+	return []Finding{{Warning, "/" + name, fmt.Sprintf("what it was added from has mode %v, and it is neither setuid, setgid nor sticky in the image", mode), ""}}
 }

@@ -20,6 +20,10 @@ func servicePrograms(t tree, c config.Config) []Finding {
 			continue
 		}
 		f := runnable(t, s.Args[0])
+		if n := t.find(s.Args[0]); f.Reason == "" && !n.runsFor(s.UID, s.GID) {
+			f.Level, f.Fix = Wrong, "chmod +x it before it is added"
+			f.Reason = fmt.Sprintf("uid %d, gid %d may not execute it (mode %#o)", s.UID, s.GID, n.mode&0o777)
+		}
 		if f.Reason == "" {
 			continue
 		}
@@ -35,6 +39,17 @@ func servicePrograms(t tree, c config.Config) []Finding {
 			"add a static shell with --add FILE:/bin/sh"})
 	}
 	return found
+}
+
+// runsFor reports whether the bits of root's file n let a user execute it.
+func (n *node) runsFor(uid, gid int) bool {
+	switch {
+	case uid == 0:
+		return true
+	case gid == 0:
+		return n.mode&0o010 != 0
+	}
+	return n.mode&0o001 != 0
 }
 
 // runnable says what keeps the program at an absolute path of the image from
@@ -54,29 +69,10 @@ func runnable(t tree, name string) Finding {
 		f.Level, f.Reason, f.Fix = Wrong, "it is not executable", "chmod +x it before it is added"
 	default:
 		f.Level = Wrong
-		f.Reason, f.Fix = unfit(t, n)
+		f.Reason, f.Fix = unfit(t, n.data)
 	}
 	return f
 }
-
-// unfit says what keeps the kernel from running an executable file.
-func unfit(t tree, n *node) (reason, fix string) {
-	interpreter, err := readProgram(n.data)
-	if err != nil {
-		return strings.TrimPrefix(err.Error(), ErrProgram.Error()+": "), "build it for Linux on x86-64"
-	}
-	if interpreter == "" || t.find(interpreter).runs() {
-		return "", ""
-	}
-	if isScript(n.data) {
-		return fmt.Sprintf("its interpreter %.200q is not in the image", interpreter), "add that too"
-	}
-	return fmt.Sprintf("it is linked dynamically, and its interpreter %.200q is not in the image", interpreter),
-		"link it statically (Go: CGO_ENABLED=0), or add that and its libraries"
-}
-
-// runs reports whether n is there and executable.
-func (n *node) runs() bool { return n != nil && n.executable() }
 
 // otherPrograms warns of executable files that could not be run, but for those
 // that a finding names already.
@@ -92,7 +88,7 @@ func otherPrograms(t tree, said []Finding) []Finding {
 			continue
 		}
 		done[n] = true
-		if reason, fix := unfit(t, n); reason != "" {
+		if reason, fix := unfit(t, n.data); reason != "" {
 			found = append(found, Finding{Warning, "/" + name, reason, fix})
 		}
 	}

@@ -38,38 +38,54 @@ func addProgram(a *Archive, program string) error {
 	return nil
 }
 
-// checkProgram refuses what the kernel could not start: there is no dynamic
-// linker in the image, and nothing for another architecture.
+// checkProgram refuses what cannot be PID 1, which is to need nothing else.
 func checkProgram(data []byte) error {
-	interpreter, err := readProgram(data)
-	if err != nil {
-		return err
-	}
-	if isScript(data) {
-		return fmt.Errorf("%w: a script, not an ELF file", ErrProgram)
-	}
-	if interpreter != "" {
-		return fmt.Errorf("%w: it is linked dynamically; build with CGO_ENABLED=0", ErrProgram)
+	if reason, fix := unfit(nil, data); reason != "" {
+		return fmt.Errorf("%w: %s; %s", ErrProgram, reason, fix)
 	}
 	return nil
 }
 
+// unfit says what keeps the kernel from running a program: it is for another
+// machine, or its interpreter, which a dynamic linker is one of, is not in the
+// image that t is. Without an image it must not have one.
+func unfit(t tree, data []byte) (reason, fix string) {
+	interpreter, err := readProgram(data)
+	switch {
+	case err != nil:
+		return err.Error(), "build it for Linux on x86-64 (Go: GOARCH=amd64)"
+	case interpreter == "" || t.find(interpreter).runs():
+		return "", ""
+	case isScript(data) && t == nil:
+		return "it is a script", "take an ELF file"
+	case isScript(data):
+		return fmt.Sprintf("its interpreter %.200q is not in the image", interpreter), "add that too"
+	case t == nil:
+		return "it is linked dynamically", "link it statically (Go: CGO_ENABLED=0)"
+	}
+	return fmt.Sprintf("it is linked dynamically, and its interpreter %.200q is not in the image", interpreter),
+		"link it statically (Go: CGO_ENABLED=0), or add that and its libraries"
+}
+
+// runs reports whether n is there and executable.
+func (n *node) runs() bool { return n != nil && n.executable() }
+
 // readProgram gives the path of the interpreter that a program needs, "" if it
-// is static. The error wraps ErrProgram for what x86-64 Linux does not run.
-// A script is for an interpreter, too.
+// is static. A script is for an interpreter, too. The error says what x86-64 Linux
+// does not run.
 func readProgram(data []byte) (interpreter string, err error) {
 	if isScript(data) {
 		return scriptInterpreter(data[2:])
 	}
 	f, err := elf.NewFile(bytes.NewReader(data))
 	if err != nil {
-		return "", fmt.Errorf("%w: not an ELF file", ErrProgram)
+		return "", errors.New("it is not an ELF file")
 	}
 	if f.Class != elf.ELFCLASS64 || f.Machine != elf.EM_X86_64 {
-		return "", fmt.Errorf("%w: it is for %s, not EM_X86_64; build with GOARCH=amd64", ErrProgram, f.Machine)
+		return "", fmt.Errorf("it is for %s, not EM_X86_64", f.Machine)
 	}
 	if f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN {
-		return "", fmt.Errorf("%w: an ELF file, but no program", ErrProgram)
+		return "", errors.New("it is an ELF file, but no program")
 	}
 	for _, p := range f.Progs {
 		if p.Type != elf.PT_INTERP {
@@ -78,7 +94,7 @@ func readProgram(data []byte) (interpreter string, err error) {
 		text, err := readBounded(p.Open(), maxPath)
 		name := strings.TrimRight(string(text), "\x00")
 		if err != nil || name == "" {
-			return "", fmt.Errorf("%w: it is linked dynamically, and does not say by what", ErrProgram)
+			return "", errors.New("it is linked dynamically, and does not say by what")
 		}
 		return name, nil
 	}
@@ -97,7 +113,7 @@ func scriptInterpreter(data []byte) (string, error) {
 	line, _, _ := bytes.Cut(data[:min(len(data), maxScriptLine)], []byte{'\n'})
 	words := strings.Fields(string(line))
 	if len(words) == 0 {
-		return "", fmt.Errorf("%w: a script that names no interpreter", ErrProgram)
+		return "", errors.New("it is a script that names no interpreter")
 	}
 	return words[0], nil
 }
