@@ -17,7 +17,7 @@ func (t Table) Reference(w io.Writer) error {
 		key.reference(b)
 	}
 	t.referenceServices(b)
-	fmt.Fprint(b, referenceTail)
+	fmt.Fprint(b, referencePrograms, referenceTail)
 	return b.Flush()
 }
 
@@ -54,7 +54,7 @@ it has a xenstore. What was changed since holds from the next boot on.
 **xenstore.** The value of a key stands in its node. The values of a key that may repeat stand in nodes below it, in
 the order of their names: ` + "`service/0000`, `service/0001`" + ` and so on; a single one may stand in the key's own node. The
 nodes belong to domain 0, and the domain may read them. In ` + "`/etc/xvsock/domains.toml`" + ` the toolstack writes them as a
-table of the domain, which ` + "`xvsock attach --watch`" + ` hands over as soon as a domain appears, before it boots:
+table of the domain, which ` + "`xvsock attach --watch`" + ` hands over as soon as it sees the domain:
 
 ` + "```toml" + `
 [[domain]]
@@ -64,10 +64,24 @@ log = "debug"
 service = ["echo", "kv:7000:exec-once:/bin/kv"]
 ` + "```" + `
 
+A domain that boots does not wait for that. Mostly the watcher is sooner, but one that is late loses: the domain then
+boots with its weaker settings, and what it was to be told holds from its next boot on, if the watcher is in time
+there. What must not be missed goes into the command line or the image, or is written while the domain is paused:
+
+` + "```" + `
+xl create -p keys.cfg
+xvsock config set keys log=debug service=kv:7000:exec-once:/bin/kv
+xl unpause keys
+` + "```" + `
+
+A watcher that has a table for the domain replaces what was set by hand.
+
 **Command line.** Words are split as the kernel does it: at blanks, unless they are in double quotes, which stand
 around the whole value or the whole word. So an argument of a program that itself has blanks in it has to come from
-another source. A PV domain sees 1023 bytes of its command line, others 2047; one that is as long was possibly cut,
-which is said.
+another source. A program with arguments needs the quotes: the kernel takes the words behind it for its own or PID
+1's, and nobody reads them. That is said if one of them begins with - or /, or has a blank in it; and so are a quote
+that is not closed, and words like ` + "`xvsock_mode=backend`" + ` that lack the dot. A PV domain sees 1023 bytes of its command
+line, others 2047; one that is as long was possibly cut, which is said.
 
 **File.** TOML, with the keys at the top: strings, whole numbers and booleans, and arrays of them for keys that may
 repeat. At most 32 KiB. Of a file with an error in its syntax nothing is taken.
@@ -147,7 +161,8 @@ const referenceSpecs = `## Specs of services
 - A name is 1 to 15 of a-z, 0-9 and -, with a letter in it. Each name and each port may be given once.
 - Ports 0 and 1 are reserved, 2 to 7 and those of the other built-in services are theirs alone, and from 3221225472
   up they are kept for outgoing connections. Peers may take ports below 1024 for well-known ones.
-- A command is split at blanks; double quotes group, and there is no shell and no other quoting.
+- A command is split at blanks; double quotes group, and there is no shell and no other quoting. What a program finds
+  stands [below](#programs).
 - The path of a unix socket has at most 107 bytes. There are at most 64 services.
 
 Built in:

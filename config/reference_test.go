@@ -55,6 +55,22 @@ func TestTheReferencePageHasEveryKeyAndService(t *testing.T) {
 	}
 }
 
+// What programs may rely on is what people write them by.
+func TestTheReferencePageTellsWhatProgramsFind(t *testing.T) {
+	var b bytes.Buffer
+	if err := table().Reference(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"`PATH`", "`HOME`", "`TERM`", "`XVSOCK_SERVICE`", "`XVSOCK_PORT`", "`XVSOCK_PEER_CID`", "`XVSOCK_PEER_PORT`", "`XVSOCK_PEER_NAME`",
+		"`XVSOCK_PEER_UUID`", "`LISTEN_FDS`", "`LISTEN_PID`", "`LISTEN_FDNAMES`", "`xvsock/CID/PORT/SERIAL`", "setsid", "xl create -p",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("the page lacks %s", want)
+		}
+	}
+}
+
 // What the page shows for the command line and the file is read as it is shown.
 func TestTheExamplesOfTheReferencePageAreRight(t *testing.T) {
 	var b bytes.Buffer

@@ -120,7 +120,7 @@ func (p *adder) directory(name string, d fs.DirEntry) error {
 	if err != nil {
 		return err
 	}
-	p.changed = append(p.changed, plain(name, info.Mode())...)
+	p.changed = append(p.changed, stripped(name, info.Mode())...)
 	p.archive.Dir(name, 0o755)
 	return p.archive.err
 }
@@ -140,7 +140,7 @@ func (p *adder) file(at, name string) error {
 	if p.size += info.Size(); p.size > maxUnpacked || len(p.archive.tree) >= maxRecords {
 		return fmt.Errorf("%w: an image holds at most %d MiB and %d files", ErrPayload, maxUnpacked>>20, maxRecords)
 	}
-	p.changed = append(p.changed, plain(name, info.Mode())...)
+	p.changed = append(p.changed, stripped(name, info.Mode())...)
 	return addFile(p.archive, name, at)
 }
 

@@ -3,6 +3,7 @@ package image_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -88,20 +89,20 @@ func TestAddTakesFilesAndDirectories(t *testing.T) {
 		"app":              {cpio.S_IFDIR | 0o755, ""},
 		"app/lib":          {cpio.S_IFDIR | 0o755, ""},
 		"app/empty/deep":   {cpio.S_IFDIR | 0o755, ""},
-		"app/bin/tool":     {cpio.S_IFREG | 0o755, string(program())},
-		"app/lib/data":     {cpio.S_IFREG | 0o644, "text"},
+		"app/bin/tool":     {cpio.S_IFREG | 0o710, string(program())},
+		"app/lib/data":     {cpio.S_IFREG | 0o600, "text"},
 		"app/bin/data":     {cpio.S_IFLNK | 0o777, "../lib/data"},
 		"app/bin/same":     {cpio.S_IFLNK | 0o777, "tool"},
 		"app/xvsock":       {cpio.S_IFLNK | 0o777, "/init"},
 		"app/mtab":         {cpio.S_IFLNK | 0o777, "/proc/self/mounts"},
 		"app/dangling":     {cpio.S_IFLNK | 0o777, "gone"},
-		"opt/app/lib/data": {cpio.S_IFREG | 0o644, "text"},
-		"data":             {cpio.S_IFREG | 0o644, "text"},
-		"kv":               {cpio.S_IFREG | 0o755, string(program())},
-		"bin/kv":           {cpio.S_IFREG | 0o755, string(program())},
-		"bin/store":        {cpio.S_IFREG | 0o755, string(program())},
+		"opt/app/lib/data": {cpio.S_IFREG | 0o600, "text"},
+		"data":             {cpio.S_IFREG | 0o600, "text"},
+		"kv":               {cpio.S_IFREG | 0o711, string(program())},
+		"bin/kv":           {cpio.S_IFREG | 0o711, string(program())},
+		"bin/store":        {cpio.S_IFREG | 0o711, string(program())},
 		"linked/x/bin":     {cpio.S_IFDIR | 0o755, ""},
-		"lib/data":         {cpio.S_IFREG | 0o644, "text"},
+		"lib/data":         {cpio.S_IFREG | 0o600, "text"},
 		"tmp":              {cpio.S_IFDIR | 0o1777, ""},
 	} {
 		r, ok := got[name]
@@ -139,7 +140,7 @@ func TestAddMergesIntoDirectoriesOfTheImage(t *testing.T) {
 // time, by somebody with another umask.
 func TestAddIsReproducible(t *testing.T) {
 	images := make([][]byte, 2)
-	for i, umask := range []int{0o002, 0o077} {
+	for i, umask := range []int{0o002, 0o022} {
 		o := inputs(t, nil)
 		old := syscall.Umask(umask)
 		names := []string{"a/x", "a/y", "b", "z/deep/file"}
@@ -174,6 +175,70 @@ func TestAddIsReproducible(t *testing.T) {
 	}
 	if !bytes.Equal(images[0], images[1]) {
 		t.Error("the same payload gave other bytes")
+	}
+}
+
+func TestWhoMayReadAFileMayReadItInTheImage(t *testing.T) {
+	o := inputs(t, nil)
+	o.ModulesDir = ""
+	want := map[uint32]uint64{
+		0o600: 0o600, 0o400: 0o600, 0o000: 0o600, 0o640: 0o640, 0o660: 0o640, 0o604: 0o604, 0o644: 0o644, 0o666: 0o644,
+		0o700: 0o700, 0o500: 0o700, 0o744: 0o755, 0o750: 0o750, 0o740: 0o750, 0o711: 0o711, 0o755: 0o755, 0o777: 0o755, 0o655: 0o755, 0o010: 0o710,
+	}
+	dir := t.TempDir()
+	for mode := range want {
+		file := filepath.Join(dir, fmt.Sprintf("%o", mode))
+		if err := errors.Join(os.WriteFile(file, nil, 0o600), os.Chmod(file, os.FileMode(mode))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.Add = []image.Entry{{From: dir, To: "/d"}}
+	if os.Getuid() != 0 {
+		t.Skip("only root reads what nobody may")
+	}
+	report, got := built(t, o)
+	for mode, perm := range want {
+		if r := got[fmt.Sprintf("d/%o", mode)]; r.Mode != cpio.S_IFREG|perm {
+			t.Errorf("mode %#o becomes %#o; want %#o", mode, r.Mode, perm)
+		}
+	}
+	if len(report.Warnings) > 0 {
+		t.Errorf("warnings: %v", report.Warnings)
+	}
+}
+
+func TestNothingIsSetuidInTheImage(t *testing.T) {
+	o := inputs(t, nil)
+	o.ModulesDir = ""
+	dir := t.TempDir()
+	want := []string{}
+	for _, c := range []struct {
+		name string
+		mode os.FileMode
+	}{{"setgid", os.ModeSetgid | 0o700}, {"setuid", os.ModeSetuid | 0o755}, {"sticky", os.ModeSticky | 0o644}, {"tmp", os.ModeDir | os.ModeSticky | os.ModeSetgid | 0o777}} {
+		file := filepath.Join(dir, "d", c.name)
+		err := os.MkdirAll(file, 0o755)
+		if !c.mode.IsDir() {
+			err = errors.Join(err, os.Remove(file), os.WriteFile(file, program(), 0o600))
+		}
+		if err = errors.Join(err, os.Chmod(file, c.mode)); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, "warning: /d/"+c.name+": what it was added from has mode "+c.mode.String()+", and in the image it is neither setuid, setgid nor sticky")
+	}
+	o.Add = []image.Entry{{From: dir + "/d"}}
+	report, got := built(t, o)
+	lines := []string{}
+	for _, w := range report.Warnings {
+		lines = append(lines, string(w.Level)+": "+w.String())
+	}
+	if diff := cmp.Diff(want, lines); diff != "" {
+		t.Errorf("warnings (-want +got):\n%s", diff)
+	}
+	for name, mode := range map[string]uint64{"setuid": cpio.S_IFREG | 0o755, "setgid": cpio.S_IFREG | 0o700, "sticky": cpio.S_IFREG | 0o644, "tmp": cpio.S_IFDIR | 0o755} {
+		if got["d/"+name].Mode != mode {
+			t.Errorf("%s has mode %#o; want %#o", name, got["d/"+name].Mode, mode)
+		}
 	}
 }
 
@@ -266,7 +331,7 @@ func TestBuildWarnsOfProgramsThatCannotRun(t *testing.T) {
 		got = append(got, string(w.Level)+": "+w.String())
 	}
 	want := []string{
-		"warning: /arm: it is for EM_AARCH64, not EM_X86_64; build with GOARCH=amd64; build it for Linux on x86-64",
+		"warning: /arm: it is for EM_AARCH64, not EM_X86_64; build it for Linux on x86-64 (Go: GOARCH=amd64)",
 		`warning: /dynamic: it is linked dynamically, and its interpreter "/lib64/ld-linux-x86-64.so.2" is not in the image; ` +
 			"link it statically (Go: CGO_ENABLED=0), or add that and its libraries",
 		`warning: /script: its interpreter "/bin/sh" is not in the image; add that too`,

@@ -137,7 +137,7 @@ func TestBuildKeepsWhatIsExecutable(t *testing.T) {
 	if err := os.Chmod(o.Program, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, got := built(t, o); got["bin/payload"].Mode != cpio.S_IFREG|0o755 {
+	if _, got := built(t, o); got["bin/payload"].Mode != cpio.S_IFREG|0o700 {
 		t.Errorf("bin/payload has mode %o", got["bin/payload"].Mode)
 	}
 }
@@ -195,7 +195,7 @@ func TestBuildRefuses(t *testing.T) {
 		"a program that is a module": {map[string][]byte{"program": module()}, nil, image.ErrProgram,
 			[]string{"program", "an ELF file, but no program"}},
 		"a program that is a script": {map[string][]byte{"program": []byte("#!/bin/sh")}, nil, image.ErrProgram,
-			[]string{"program", "a script, not an ELF file"}},
+			[]string{"program", "it is a script; take an ELF file"}},
 		"a program for another machine": {map[string][]byte{"program": otherMachine()}, nil, image.ErrProgram,
 			[]string{"EM_AARCH64", "GOARCH=amd64"}},
 		"a kernel of another release": {map[string][]byte{"vmlinuz": bzImage("5.10.0")}, nil, image.ErrVersion,

@@ -156,10 +156,10 @@ func TestCheckSaysWhatIsMissing(t *testing.T) {
 		}},
 		"PID 1 is dynamic": {func(f files) {
 			f["init"], f["sbin/poweroff"], f["sbin/reboot"] = file(dynamicProgram(), 0o755), file(program(), 0o755), file(program(), 0o755)
-		}, []string{"wrong: /init: not a static program for this domain: it is linked dynamically; build with CGO_ENABLED=0" + build}},
+		}, []string{"wrong: /init: not a static program for this domain: it is linked dynamically; link it statically (Go: CGO_ENABLED=0)" + build}},
 		"PID 1 is for another machine": {func(f files) {
 			f["init"], f["sbin/poweroff"], f["sbin/reboot"] = file(otherMachine(), 0o755), file(program(), 0o755), file(program(), 0o755)
-		}, []string{"wrong: /init: not a static program for this domain: it is for EM_AARCH64, not EM_X86_64; build with GOARCH=amd64" + build}},
+		}, []string{"wrong: /init: not a static program for this domain: it is for EM_AARCH64, not EM_X86_64; build it for Linux on x86-64 (Go: GOARCH=amd64)" + build}},
 		"no sbin/reboot": {del("sbin/reboot"), []string{
 			"missing: /sbin/reboot: the kernel runs it for reboot, and it is not in the image; make it a link to /init"}},
 		"no dev/console": {del("dev/console"), []string{
@@ -205,6 +205,21 @@ func TestCheckSaysWhatIsMissing(t *testing.T) {
 			"missing: /kv: service kv runs it, but it is not in the image; add it with --add FILE:/kv"}},
 		"a service's program that is dynamic": {put("kv", file(dynamicProgram(), 0o755)), []string{
 			`wrong: /kv: service kv runs it, but it is linked dynamically, and its interpreter "/lib64/ld-linux-x86-64.so.2" is not in the image; `}},
+		"a service's program that is root's alone": {func(f files) {
+			f["kv"] = file(program(), 0o700)
+			f["etc/xvsock.toml"] = file([]byte(`service = ["kv:7000:exec:/kv", "a:7001:exec,uid=1000,gid=5:/kv"]`), 0o644)
+		}, []string{"wrong: /kv: service a runs it, but uid 1000, gid 5 may not execute it (mode 0700); chmod +x it before it is added"}},
+		"a service's program that is its group's": {func(f files) {
+			f["kv"], f["etc/xvsock.toml"] = file(program(), 0o710), file([]byte(`service = ["a:7001:exec,uid=1000:/kv"]`), 0o644)
+		}, nil},
+		"a service's program that is not its group's": {func(f files) {
+			f["kv"], f["etc/xvsock.toml"] = file(program(), 0o701), file([]byte(`service = ["a:7001:exec,uid=1000:/kv"]`), 0o644)
+		}, []string{"wrong: /kv: service a runs it, but uid 1000, gid 0 may not"}},
+		"a service's program that is its user's": {func(f files) {
+			r := file(program(), 0o700)
+			r.UID, r.GID = 1000, 7
+			f["kv"], f["etc/xvsock.toml"] = r, file([]byte(`service = ["a:7001:exec,uid=1000:/kv"]`), 0o644)
+		}, nil},
 		"another program that is dynamic": {put("bin/tool", file(dynamicProgram(), 0o755)), []string{
 			`warning: /bin/tool: it is linked dynamically, and`}},
 		"a dynamic program with its interpreter": {func(f files) {

@@ -62,26 +62,27 @@ func addFile(a *Archive, name, from string) error {
 	return a.err
 }
 
-// modeOf gives the permissions that a file has in the image. What its owner keeps
-// from group and others stays from them, a secret is one there too. Whether they
-// may write depends on the umask of whoever made it: nobody but root may. An
-// executable file may be executed by whom may read it, and who might anyway.
+// modeOf gives the permissions that a file has in the image: whom its owner does not
+// let read it, nor will there; a secret stays one. Who may write it depends on the
+// umask of whoever made it, so that does not count, and only root may. Whoever may
+// read an executable file may execute it.
 func modeOf(mode fs.FileMode) uint32 {
 	perm := 0o600 | uint32(mode)&0o044
 	if mode&0o111 != 0 {
-		perm |= perm >> 2 & 0o111 | uint32(mode)&0o111
+		perm |= perm>>2&0o111 | uint32(mode)&0o111
 	}
 	return perm
 }
 
-// special are the bits of a mode that no file of the payload has in an image.
+// special are the bits of a mode that nothing of the payload has in an image, where
+// nothing is to give anybody more rights than whom it runs as.
 const special = fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
 
-// plain says if name had bits that it has not in the image. There nothing is to
-// give anybody more rights than whom it runs as.
-func plain(name string, mode fs.FileMode) []Finding {
+// stripped says if such bits were taken from a mode.
+func stripped(name string, mode fs.FileMode) []Finding {
 	if mode&special == 0 {
 		return nil
 	}
-	return []Finding{{Warning, "/" + name, fmt.Sprintf("what it was added from has mode %v, and it is neither setuid, setgid nor sticky in the image", mode), ""}}
+	return []Finding{{Level: Warning, Thing: "/" + name, Reason: fmt.Sprintf(
+		"what it was added from has mode %v, and in the image it is neither setuid, setgid nor sticky", mode)}}
 }

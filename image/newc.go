@@ -24,6 +24,7 @@ var ErrArchive = errors.New("not an initramfs (cpio, format newc)")
 type record struct {
 	name               string // as the archive has it, never empty
 	ino, mode, links   uint32
+	uid, gid           uint32
 	devMajor, devMinor uint32 // with ino: who is a hard link of whom
 	major, minor       uint32 // of a device
 	data               []byte
@@ -69,7 +70,7 @@ func parseRecord(b []byte) (r record, size int, err error) {
 		return record{}, 0, fmt.Errorf("%w: a name without an end", ErrArchive)
 	}
 	r = record{
-		name: string(name), ino: fields[0], mode: fields[1], links: fields[4],
+		name: string(name), ino: fields[0], mode: fields[1], uid: fields[2], gid: fields[3], links: fields[4],
 		devMajor: fields[7], devMinor: fields[8], major: fields[9], minor: fields[10],
 		data: b[from : from+length : from+length],
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"path"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -41,12 +40,15 @@ func servicePrograms(t tree, c config.Config) []Finding {
 	return found
 }
 
-// runsFor reports whether the bits of root's file n let a user execute it.
+// runsFor reports whether the permissions of n let a user without further groups
+// execute it.
 func (n *node) runsFor(uid, gid int) bool {
 	switch {
 	case uid == 0:
 		return true
-	case gid == 0:
+	case uid == int(n.uid):
+		return n.mode&0o100 != 0
+	case gid == int(n.gid):
 		return n.mode&0o010 != 0
 	}
 	return n.mode&0o001 != 0

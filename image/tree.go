@@ -10,6 +10,7 @@ import (
 // node is one file, directory, link or device of an image.
 type node struct {
 	mode         uint32 // type and permissions, as stat(2) has them
+	uid, gid     uint32 // whom it belongs to
 	data         []byte // of a file its content, of a link its target
 	major, minor uint32 // of a device
 }

@@ -188,7 +188,7 @@ func (u *unpacker) node(r record) *node {
 	default:
 		return nil
 	}
-	n := &node{mode: r.mode & 0o177777, data: r.data, major: r.major, minor: r.minor}
+	n := &node{mode: r.mode & 0o177777, uid: r.uid, gid: r.gid, data: r.data, major: r.major, minor: r.minor}
 	if r.links < 2 {
 		return n
 	}
@@ -198,7 +198,7 @@ func (u *unpacker) node(r record) *node {
 		u.linked[key] = n
 		return n
 	}
-	first.mode = n.mode
+	first.mode, first.uid, first.gid = n.mode, n.uid, n.gid
 	if len(r.data) > 0 {
 		first.data = r.data
 	}

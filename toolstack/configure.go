@@ -9,7 +9,8 @@ import (
 
 // configure tells every domain what the table has for it, unless that is what it
 // is told already. It comes before all else in a look, because a domain that
-// boots does not wait for it.
+// boots does not wait for it: one that has looked before boots with its weaker
+// settings. To be sure a domain is created paused, told, and let go.
 func (w *watcher) configure(ctx context.Context, all []Domain) {
 	if w.cfg.Config == nil {
 		return
