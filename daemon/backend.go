@@ -45,7 +45,7 @@ func Backend(ctx context.Context, cfg Config) error {
 			return b.live(ctx, life{
 				links: b.links,
 				lose:  func() {}, // the manager has nothing left without frontends
-				renew: func(ctx context.Context) { b.manager.SetSelf(ownFacts(ctx, b.cfg)) },
+				renew: func(self toolstack.Domain) { b.manager.SetSelf(facts(self)) },
 			})
 		})
 		return group.Wait()
@@ -85,7 +85,13 @@ func ownFacts(ctx context.Context, cfg Config) policy.Domain {
 		// It still matches @backend, @dom0 and *.
 		cfg.Log.Warn("this domain's own name and uuid", "error", err)
 	}
-	return policy.Domain{ID: cfg.Domain.ID(), Name: self.Name, UUID: self.UUID, Backend: true}
+	self.ID = cfg.Domain.ID()
+	return facts(self)
+}
+
+// facts is a backend's domain as rules see it.
+func facts(self toolstack.Domain) policy.Domain {
+	return policy.Domain{ID: self.ID, Name: self.Name, UUID: self.UUID, Backend: true}
 }
 
 // backend joins the manager's picture of the frontends to the directory.

@@ -34,7 +34,7 @@ func Frontend(ctx context.Context, cfg Config) error {
 		err := f.live(ctx, life{
 			links: func(ctx context.Context) error { return front.Run(ctx, f.use) },
 			lose:  f.peers.Lose,
-			renew: func(context.Context) { own.renew(f) },
+			renew: func(toolstack.Domain) { own.renew(f) },
 		})
 		return errors.Join(err, f.peers.Close())
 	})

@@ -35,8 +35,9 @@ type life struct {
 	// lose is called after that, if the domain was resumed: it gives up what is known
 	// of other domains and held for them.
 	lose func()
-	// renew is called when the domain has its new id, before there are links again.
-	renew func(ctx context.Context)
+	// renew is called with what the toolstack says of this domain now, when it has its
+	// new id and before there are links again.
+	renew func(self toolstack.Domain)
 }
 
 // live keeps the links of this domain, whatever resumes come:
@@ -61,11 +62,11 @@ func (d *daemon) live(ctx context.Context, l life) error {
 		if !resumed {
 			return err
 		}
-		if err := d.renew(ctx, events, func(ctx context.Context) {
+		if err := d.renew(ctx, events, func(self toolstack.Domain) {
 			if !labelled {
-				d.readName(ctx)
+				d.renamed.Store(&self.Name)
 			}
-			l.renew(ctx)
+			l.renew(self)
 		}); err != nil {
 			return err
 		}
@@ -109,7 +110,7 @@ func (d *daemon) untilResumed(ctx context.Context, events resumer, l life) (resu
 
 // renew makes this the domain that it is after a resume, and opens its event
 // channels; then tells whoever has to know first. Nothing of before is held.
-func (d *daemon) renew(ctx context.Context, events resumer, tell func(context.Context)) error {
+func (d *daemon) renew(ctx context.Context, events resumer, tell func(toolstack.Domain)) error {
 	pause := renewPause
 	for try := 1; ; try++ {
 		err := d.tryRenew(ctx, events, tell)
@@ -130,8 +131,9 @@ func (d *daemon) renew(ctx context.Context, events resumer, tell func(context.Co
 	}
 }
 
-// tryRenew is one attempt of renew.
-func (d *daemon) tryRenew(ctx context.Context, events resumer, tell func(context.Context)) error {
+// tryRenew is one attempt of renew. Without the name and uuid that the toolstack gave
+// this domain nothing is renewed: rules that name it would not match it any more.
+func (d *daemon) tryRenew(ctx context.Context, events resumer, tell func(toolstack.Domain)) error {
 	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
 	defer cancel()
 	dom := d.cfg.Domain
@@ -140,10 +142,14 @@ func (d *daemon) tryRenew(ctx context.Context, events resumer, tell func(context
 	if err != nil {
 		return fmt.Errorf("this domain's id: %w", err)
 	}
+	self, err := toolstack.Describe(ctx, dom.Store, id)
+	if err != nil {
+		return fmt.Errorf("this domain's own name and uuid: %w", err)
+	}
 	dom.SetID(id)
 	d.stack.SetSelf(id)
 	d.cfg.Link.Ledger.Forget()
-	tell(ctx)
+	tell(self)
 	if err := events.Reopen(); err != nil {
 		return err
 	}
@@ -164,14 +170,4 @@ func (d *daemon) name() string {
 func (d *daemon) isLabelled(ctx context.Context) bool {
 	self, err := toolstack.Describe(ctx, d.cfg.Domain.Store, d.cfg.Domain.ID())
 	return err == nil && self.Name != d.cfg.Name
-}
-
-// readName reads the toolstack's name of this domain again.
-func (d *daemon) readName(ctx context.Context) {
-	self, err := toolstack.Describe(ctx, d.cfg.Domain.Store, d.cfg.Domain.ID())
-	if err != nil {
-		d.log.Warn("this domain's own name", "error", err)
-		return
-	}
-	d.renamed.Store(&self.Name)
 }

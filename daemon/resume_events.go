@@ -11,10 +11,17 @@ import (
 	"xvsock/xenstore"
 )
 
-// settleTime is how long after the Close of an event channel its port is unbound: the
-// kernel tells programs of a resume within milliseconds, and of several things one
-// after the other.
-const settleTime = time.Second
+// When the port of an event channel that was closed is unbound.
+const (
+	// settleTime is how long after the Close xenstore is asked: the kernel tells
+	// programs of a resume within milliseconds.
+	settleTime = time.Second
+	// queueTime is how long after its answer the news of a resume may come. The
+	// kernel's thread that hands on what xenstore tells is also the one that
+	// suspends: an answer that was queued for it before the suspend is handed on
+	// after the resume, ahead of the news.
+	queueTime = 100 * time.Millisecond
+)
 
 // errUnsettled says that it is not known whether the domain was resumed.
 var errUnsettled = errors.New("xenstore does not tell any more whether the domain was resumed")
@@ -54,7 +61,7 @@ func OpenEvents(ctx context.Context, cfg EventsConfig) (*Events, error) {
 		resumed: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	e.Resumable, err = evtchn.NewResumable(evtchn.ResumableConfig{
-		Open: cfg.Open, Settle: e.settle, Keep: cfg.Keep, Log: cfg.Log,
+		Open: cfg.Open, Settle: e.settle, Look: e.look, Keep: cfg.Keep, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, errors.Join(err, news.Close())
@@ -76,8 +83,8 @@ func (e *Events) Close() error {
 	return errors.Join(err, e.news.Close())
 }
 
-// listen abandons the device at each resume, until ctx or the connection to xenstore
-// ends.
+// listen abandons the device at each resume, and when the connection to xenstore has
+// ended, until that or until ctx ends.
 func (e *Events) listen(ctx context.Context) {
 	defer close(e.done)
 	for {
@@ -92,6 +99,7 @@ func (e *Events) listen(ctx context.Context) {
 			}
 			close(asked)
 		case <-e.store.Done():
+			e.Abandon()
 			return
 		case <-ctx.Done():
 			return
@@ -99,12 +107,14 @@ func (e *Events) listen(ctx context.Context) {
 	}
 }
 
-// tell acts on the news of a resume. The watch fires also when the connection ends.
+// tell acts on the news of a resume. The watch fires also when the connection ends,
+// which a restore may have done as well: then nobody would ever tell of it. There is
+// nothing to come back to in that case.
 func (e *Events) tell() {
+	e.Abandon()
 	if e.store.Err() != nil {
 		return
 	}
-	e.Abandon()
 	select {
 	case e.resumed <- struct{}{}:
 	default:
@@ -114,16 +124,26 @@ func (e *Events) tell() {
 // settle returns nil when a resume that came before the call is known of, and the
 // device abandoned. After settleTime it has xenstore tell it something new: that goes
 // the way which news of a resume went before it, through xenstored, the kernel's one
-// thread for watches and our connection, each of which keeps the order.
+// thread for watches and our connection, each of which keeps the order but for what
+// queueTime is for.
 func (e *Events) settle(ctx context.Context) error {
-	select {
-	case <-time.After(settleTime):
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	if err := e.hear(ctx); err != nil {
+	if err := sleep(ctx, settleTime); err != nil {
 		return err
 	}
+	if err := e.hear(ctx); err != nil {
+		if e.store.Err() != nil {
+			<-e.done // the device is abandoned by then
+		}
+		return err
+	}
+	if err := sleep(ctx, queueTime); err != nil {
+		return err
+	}
+	return e.look(ctx)
+}
+
+// look has listen act on news that are here. Without a connection there is none.
+func (e *Events) look(ctx context.Context) error {
 	asked := make(chan struct{})
 	select {
 	case e.ask <- asked:
@@ -133,7 +153,19 @@ func (e *Events) settle(ctx context.Context) error {
 		return ctx.Err()
 	}
 	<-asked
-	return nil
+	return e.store.Err()
+}
+
+// sleep waits for d.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // hear waits until xenstore has told of something that came after the call: a watch

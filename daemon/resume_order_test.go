@@ -1,9 +1,13 @@
 package daemon_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,16 +16,18 @@ import (
 	"xvsock/evtchn"
 	"xvsock/link"
 	"xvsock/sim"
+	"xvsock/xen"
+	"xvsock/xenstore"
 )
 
-// A device has ports of its own, and with them the numbers of before. No page may be
-// left by then whose end sends an event, of whatever link, however long it takes.
+// Nothing of before is held by then, of whatever link, however long it takes.
 func TestPagesAreGivenBackBeforeANewPortExists(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t)
 		h.attachAll()
 		h.backend()
 		opened := 0
+		dom := h.Create(sim.DomainConfig{Name: "a"})
 		f := resumableWith(daemon.Frontend, func(c *daemon.EventsConfig) {
 			open := c.Open
 			c.Open = func() (evtchn.Device, error) {
@@ -29,15 +35,13 @@ func TestPagesAreGivenBackBeforeANewPortExists(t *testing.T) {
 				if opened++; err != nil || opened == 1 {
 					return d, err
 				}
-				for range 10 * opened { // more than there were before
-					if _, err := d.Unbound(0); err != nil {
-						return nil, err
-					}
+				if n := dom.Granted(); n != 0 {
+					t.Errorf("%d pages are still granted", n)
 				}
 				return d, nil
 			}
 		})
-		a := start(t, h.Create(sim.DomainConfig{Name: "a"}), f, nil)
+		a := start(t, dom, f, nil)
 		b := start(t, h.Create(sim.DomainConfig{Name: "b"}), resumable(daemon.Frontend), nil)
 		answers := func() string { return pings(a.ping("b", 1000), b.ping("a", 1000)) }
 		await(t, "ok", 15*time.Second, answers)
@@ -117,11 +121,11 @@ func TestAPortIsUnboundASecondAfterItWasClosed(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.Close()
-		time.Sleep(999 * time.Millisecond)
+		time.Sleep(1099 * time.Millisecond)
 		early := dom.Ports()
 		time.Sleep(2 * time.Millisecond)
 		if late := dom.Ports(); early != 1 || late != 0 {
-			t.Errorf("%d ports are bound just before a second has passed, %d after it", early, late)
+			t.Errorf("%d ports are bound just before the time has passed, %d after it", early, late)
 		}
 	})
 }
@@ -171,5 +175,71 @@ func TestWhatWasHeldBeforeAResumeCountsForNothingAfterIt(t *testing.T) {
 		}
 		a.restore()
 		await(t, "ok", comesBack, answers)
+	})
+}
+
+// Whoever is bound after a resume is known to rules as what the domain is by then.
+func TestAResumedDomainIsRenewedBeforeItsPortsAreOpened(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		dom := h.Create(sim.DomainConfig{Name: "a"})
+		var a *node
+		var opened atomic.Int64
+		f := resumableWith(daemon.Frontend, func(c *daemon.EventsConfig) {
+			open := c.Open
+			c.Open = func() (evtchn.Device, error) {
+				if opened.Add(1) > 1 {
+					records, err := a.services("self")
+					if err != nil || len(records) == 0 || records[0].Domain != "other" {
+						t.Errorf("when the ports are opened its services are %v, %v", records, err)
+					}
+				}
+				return open()
+			}
+		})
+		a = start(t, dom, f, nil)
+		time.Sleep(time.Second)
+		tools := h.Toolstack()
+		defer tools.Close()
+		h.Xenstored().OnRequest(func(from xen.DomID, _ xenstore.Op, path string) error {
+			if from != 0 && path == "domid" {
+				return tools.Write(context.Background(), fmt.Sprintf("/local/domain/%v/name", dom.ID()), "other")
+			}
+			return nil
+		})
+		defer h.Xenstored().OnRequest(nil)
+		a.restore()
+		time.Sleep(time.Second)
+		if n := opened.Load(); n != 2 {
+			t.Errorf("opened %d times", n)
+		}
+	})
+}
+
+// A backend whose name cannot be read would be known to no rule that names it.
+func TestABackendIsNotRenewedWithoutItsName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		h.attachTo("store", "web-*")
+		dom := h.Create(sim.DomainConfig{Name: "store", DriverDomain: true})
+		rules := newRules(t, "echo web-a store allow")
+		back := start(t, dom, resumable(daemon.Backend), func(c *daemon.Config) { c.Rules = rules })
+		a := start(t, h.Create(sim.DomainConfig{Name: "web-a"}), resumable(daemon.Frontend), nil)
+		answers := func() string { return pings(a.ping("@backend", 1000)) }
+		await(t, "ok", 15*time.Second, answers)
+		var failed atomic.Int64
+		h.Xenstored().OnRequest(func(_ xen.DomID, op xenstore.Op, path string) error {
+			if path == fmt.Sprintf("/local/domain/%v/name", dom.ID()) && op == xenstore.OpRead && failed.Add(1) <= 3 {
+				return syscall.EBUSY
+			}
+			return nil
+		})
+		back.restore()
+		time.Sleep(10 * time.Second)
+		h.Xenstored().OnRequest(nil)
+		await(t, "ok", comesBack, answers)
+		if n := failed.Load(); n < 4 {
+			t.Errorf("the name was asked for %d times", n)
+		}
 	})
 }

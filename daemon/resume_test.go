@@ -39,7 +39,7 @@ func resumableWith(f run, change func(*daemon.EventsConfig)) run {
 		if err != nil {
 			return err
 		}
-		cfg.Domain.Events = events
+		cfg.Domain.Events, cfg.Domain.Suspends = events, true
 		return errors.Join(f(ctx, cfg), events.Close())
 	}
 }
@@ -316,4 +316,26 @@ func TestARestoredDomainGoesByItsNewName(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The kernel of a domain that may be suspended sends no event when a process dies.
+func TestTheDeathOfADaemonThatMayBeSuspendedIsSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		h.attachAll()
+		back := h.backend()
+		a := start(t, h.Create(sim.DomainConfig{Name: "a"}), resumable(daemon.Frontend), nil)
+		b := start(t, h.Create(sim.DomainConfig{Name: "b"}), resumable(daemon.Frontend), nil)
+		await(t, "ok", 15*time.Second, func() string { return pings(b.ping("a", 1000), back.ping("a", 1000)) })
+		cut := []<-chan error{back.endlessPing("a"), b.endlessPing("a")}
+		time.Sleep(10 * time.Millisecond)
+		a.proc.Kill()
+		killed := time.Now()
+		for i, p := range cut {
+			if err := <-p; err == nil || time.Since(killed) > 2*time.Second {
+				t.Errorf("connection %d: %v after %v", i, err, time.Since(killed))
+			}
+		}
+		a.stop()
+	})
 }

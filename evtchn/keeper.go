@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"xvsock/internal/sys"
 )
 
 // KeeperName is the name by which the binary is started as a keeper. systemd spares
@@ -132,20 +133,22 @@ func startKeeper() (conn *os.File, err error) {
 // them, and does not end, nor by any signal but SIGKILL. main calls it when the
 // process was started as KeeperName, before anything else.
 func RunKeeper() {
-	signal.Ignore(syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPIPE,
-		syscall.SIGALRM, syscall.SIGUSR1, syscall.SIGUSR2)
+	sys.IgnoreSignals()
 	// The last process that the kernel should take when memory is short. Without the
 	// right to say so it is one like others.
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
 	const socket = 3
 	room := make([]byte, unix.CmsgSpace(4*4))
 	for {
-		n, _, _, _, err := unix.Recvmsg(socket, make([]byte, 1), room, 0)
+		n, _, flags, _, err := unix.Recvmsg(socket, make([]byte, 1), room, 0)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if n == 0 || err != nil {
 			break // who started us has ended
+		}
+		if flags&unix.MSG_CTRUNC != 0 {
+			continue // not all of them could be taken: they are kept, and not answered for
 		}
 		// The files are ours from here on, and nobody closes numbers.
 		_ = unix.Sendmsg(socket, []byte{0}, nil, nil, unix.MSG_NOSIGNAL)

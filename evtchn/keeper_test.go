@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -101,10 +102,16 @@ func TestAKeeperHoldsFilesWhateverItIsSent(t *testing.T) {
 		t.Fatalf("keepers: %v", pids)
 	}
 	k.forget()
-	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGPIPE} {
+	for s := syscall.Signal(1); s <= 64; s++ {
+		if s == syscall.SIGKILL || s == syscall.SIGSTOP {
+			continue
+		}
 		syscall.Kill(pids[0], s)
+		time.Sleep(5 * time.Millisecond)
+		if len(keepers(t, os.Getpid())) != 1 {
+			t.Fatalf("signal %d ends it", s)
+		}
 	}
-	time.Sleep(100 * time.Millisecond)
 	for i, r := range ends {
 		if !isHeld(t, r) {
 			t.Errorf("file %d was closed", i)
@@ -148,6 +155,30 @@ func TestAKeeperThatWasKilledIsReplaced(t *testing.T) {
 				t.Error("the new keeper has not got what the old one had")
 			}
 		})
+	}
+}
+
+// The kernel drops files without an error where there is no room for them, or the limit
+// of descriptors is reached.
+func TestAKeeperDoesNotAnswerForFilesThatItCouldNotTake(t *testing.T) {
+	defer end(t)
+	conn, err := startKeeper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	limit := unix.NsecToTimeval((200 * time.Millisecond).Nanoseconds())
+	if err := unix.SetsockoptTimeval(int(conn.Fd()), unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit); err != nil {
+		t.Fatal(err)
+	}
+	_, w := newPipe(t)
+	defer w.Close()
+	many := slices.Repeat([]*os.File{w.File}, 10)
+	if err := give(conn, many); err == nil {
+		t.Error("it said that it has them")
+	}
+	if err := give(conn, many[:1]); err != nil {
+		t.Errorf("one file after that: %v", err)
 	}
 }
 

@@ -25,7 +25,7 @@ type Config struct {
 // Kernel is the Binder of the domain that this program runs in, over one open
 // /dev/xen/evtchn. It uses two ports of the domain itself, to wake its reader.
 //
-//	open ---Close----> closed       ports unbound, descriptor closed
+//	open ---Close----> closed       ports unbound, descriptor closed, or as after Abandon
 //	open ---Abandon--> abandoned    nothing touched any more, descriptor held for ever
 //	open ---read error--> failed    channels can only be closed; Close and Abandon as in open
 //
@@ -158,7 +158,9 @@ func (k *Kernel) leave(cause error) ([]*channel, bool) {
 }
 
 // Close unbinds all ports, ends the reader and closes the device. It waits for
-// no other domain. A second call, and one after Abandon, does nothing.
+// no other domain. If the reader cannot be ended, which after a resume that nobody
+// has seen yet is so, the device is abandoned instead, and the error wraps
+// ErrAbandoned. A second call, and one after Abandon, does nothing.
 func (k *Kernel) Close() error {
 	left, ok := k.leave(os.ErrClosed)
 	if !ok {
@@ -168,7 +170,8 @@ func (k *Kernel) Close() error {
 		c.end(os.ErrClosed)
 	}
 	if err := k.stopReader(); err != nil {
-		return errors.Join(err, k.device.close())
+		k.device.abandon()
+		return fmt.Errorf("close event channels: %w: %w", ErrAbandoned, err)
 	}
 	return k.device.close() // which unbinds the ports
 }

@@ -1,7 +1,9 @@
 package evtchn
 
 import (
+	"errors"
 	"fmt"
+	"time"
 
 	"xvsock/internal/sys"
 	"xvsock/xen"
@@ -14,6 +16,9 @@ import (
 //
 // A blocking read is not ended by closing the descriptor. stopReader therefore
 // sends an event to ourselves.
+
+// stopWait bounds how long the reader may take to end.
+const stopWait = time.Second
 
 // read is the reader: it delivers events until the Kernel is no more open.
 func (k *Kernel) read() {
@@ -75,7 +80,8 @@ func (k *Kernel) fail(err error) {
 	}
 }
 
-// stopReader makes the reader return, once k.cause is set, and waits for it.
+// stopReader makes the reader return, once k.cause is set, and waits for it. The
+// event that is to wake it goes nowhere if its port is of before a resume.
 func (k *Kernel) stopReader() error {
 	select {
 	case <-k.ended:
@@ -85,6 +91,12 @@ func (k *Kernel) stopReader() error {
 	if err := k.device.notify(k.wake); err != nil {
 		return fmt.Errorf("wake the reader of events: %w", err)
 	}
-	<-k.ended
-	return nil
+	t := time.NewTimer(stopWait)
+	defer t.Stop()
+	select {
+	case <-k.ended:
+		return nil
+	case <-t.C:
+		return errors.New("the reader of events does not end")
+	}
 }

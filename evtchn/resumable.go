@@ -2,6 +2,7 @@ package evtchn
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -20,7 +21,8 @@ type Device interface {
 	Binder
 	// Abandon gives the device up without touching it; see Kernel.
 	Abandon()
-	// Close unbinds all ports and closes the device.
+	// Close unbinds all ports and closes the device. An error that wraps ErrAbandoned
+	// says that this could not be done, and that the device was abandoned instead.
 	Close() error
 }
 
@@ -33,9 +35,13 @@ type ResumableConfig struct {
 	// error says that it could not. nil: the domain is never suspended, as dom0 is
 	// not.
 	Settle func(ctx context.Context) error
+	// Look is a quick Settle, for a resume of which the news is here but was not
+	// acted on. It is called every few ports that are unbound after one Settle. nil:
+	// there is none.
+	Look func(ctx context.Context) error
 	// Keep is given each device that was abandoned, and sees to it that the end of
-	// this process does not close it (Keeper). nil: this process does not end before
-	// its domain does, as PID 1 does not.
+	// this process does not close it (Keeper). After an error it is called again.
+	// nil: this process does not end before its domain does, as PID 1 does not.
 	Keep func(Device) error
 	Log  *slog.Logger // nil: none
 }
@@ -47,30 +53,36 @@ type ResumableConfig struct {
 // process does not know yet, and then unbinding is a kernel BUG
 // (drivers/xen/evtchn.c, evtchn_unbind_from_user).
 //
-//	open ----Abandon-> abandoned: no binding; Channels return ErrAbandoned
-//	abandoned -Reopen> open
-//	open ----Close---> closing: no binding; waits for Settle
-//	closing -settled-> closed: all ports unbound
-//	closing -Abandon-> closed: none unbound
-//	abandoned -Close-> closed
+//	open -----Abandon--> abandoned: no binding; Channels return ErrAbandoned
+//	abandoned --Reopen-> open
+//	open -----Close----> closing: no binding; waits for Settle
+//	closing --settled--> closed: all ports unbound
+//	closing --Abandon, or Settle fails--> closed: none unbound, the device is kept
+//	abandoned --Close--> closed
 //
 // The Close of a Channel makes it unusable at once. Its port is unbound after the
 // next Settle that begins, which all that were closed meanwhile share, and never if
 // Abandon comes before. Until then it counts to the domain's ports, and Event may
-// get one more value.
+// get one more value. With maxLate of them nothing more is bound.
 type Resumable struct {
 	cfg    ResumableConfig
 	ctx    context.Context // of Settle, but for Close's
 	cancel context.CancelFunc
-	task   sync.WaitGroup
+	// unbinder is the goroutine that sees to late. It is begun in open alone, so that
+	// whoever has left open may wait for it.
+	unbinder sync.WaitGroup
 
-	// mu is not held over Settle, Keep or the unbinding of a port: the device itself
-	// keeps that apart from Abandon.
+	// mu is not held over Settle, Keep, the unbinding of a port or the closing of the
+	// device: that keeps its own apart from Abandon.
 	mu        sync.Mutex
 	state     resumableState
 	device    Device
 	late      []*lateChannel // of device; closed, and not unbound yet
-	unbinding bool           // a goroutine sees to late
+	due       int            // more of them, which the unbinder has taken
+	unbinding bool           // the unbinder runs
+
+	unkept  []Device      // abandoned, and not with Keep yet
+	keeping chan struct{} // closed when they are, or given up; nil: there are none
 }
 
 // resumableState is where a Resumable stands; see the drawing there.
@@ -99,9 +111,8 @@ func NewResumable(cfg ResumableConfig) (*Resumable, error) {
 }
 
 // Reopen opens the device again after Abandon. By then everything else of before
-// has been given back, above all granted pages: revoking one whose end sends an
-// event takes away a new port with the old number. It does nothing while the
-// Resumable is open; after Close the error is os.ErrClosed.
+// has been given back. It does nothing while the Resumable is open; after Close the
+// error is os.ErrClosed.
 func (r *Resumable) Reopen() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -141,13 +152,15 @@ func (r *Resumable) Interdomain(remote xen.DomID, port xen.Port) (Channel, error
 func (r *Resumable) current() (Device, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch r.state {
-	case open:
-		return r.device, nil
-	case abandoned:
+	switch {
+	case r.state == abandoned:
 		return nil, ErrAbandoned
+	case r.state != open:
+		return nil, os.ErrClosed
+	case len(r.late)+r.due >= maxLate:
+		return nil, errManyLate
 	}
-	return nil, os.ErrClosed
+	return r.device, nil
 }
 
 // wrap makes a channel of d ours.
@@ -162,60 +175,54 @@ func (r *Resumable) wrap(d Device) func(Channel, error) (Channel, error) {
 
 // Abandon is called as soon as a resume was seen. When it has returned nothing that
 // was bound before is touched any more, and whoever waits for an event of it has
-// got one. A second call, and one after Close, does nothing.
+// got one. The device is kept in the background, which Close waits for. A second
+// call, and one after Close, does nothing.
 func (r *Resumable) Abandon() {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	switch r.state {
 	case open:
 		r.state = abandoned
 	case closing:
 		r.state = closed
 	default:
-		r.mu.Unlock()
 		return
 	}
-	d := r.device
-	d.Abandon()
-	r.late = nil
-	r.task.Add(1) // Close, and so the end of the process, waits for Keep
-	r.mu.Unlock()
-	defer r.task.Done()
-	if r.cfg.Keep == nil {
-		return
-	}
-	if err := r.cfg.Keep(d); err != nil {
-		r.cfg.Log.Error("the event channels of before the resume cannot be kept open: "+
-			"do not stop this process before the domain is shut down, it would crash the kernel", "error", err)
-	}
+	r.device.Abandon()
+	r.late, r.due = nil, 0
+	r.keepLater(r.device)
 }
 
-// Close unbinds all ports and closes the device, once no resume can be on its way,
-// or after two seconds: the end of the process would close it anyway. A second call
-// does nothing.
+// Close unbinds all ports and closes the device, once no resume can be on its way.
+// If that cannot be made out within two seconds, or the device does not let itself be
+// closed, the device is abandoned. A second call does nothing.
 func (r *Resumable) Close() error {
-	defer r.task.Wait()
+	defer r.awaitKept()
 	open := r.shut()
 	r.cancel()
-	r.task.Wait()
+	r.unbinder.Wait()
 	if !open {
 		return nil
 	}
-	var late error
 	if r.cfg.Settle != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 		defer cancel()
-		late = r.cfg.Settle(ctx)
+		if err := r.cfg.Settle(ctx); err != nil {
+			r.cfg.Log.Warn("event channels are left bound: it is not known whether the domain was resumed", "error", err)
+			r.Abandon()
+		}
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.state != closing {
+	d := r.leave()
+	if d == nil {
 		return nil
 	}
-	r.state, r.late = closed, nil
-	if late != nil {
-		r.cfg.Log.Warn("event channels are closed without knowing whether the domain was resumed", "error", late)
+	err := d.Close()
+	if errors.Is(err, ErrAbandoned) {
+		r.mu.Lock()
+		r.keepLater(d)
+		r.mu.Unlock()
 	}
-	return r.device.Close()
+	return err
 }
 
 // shut lets nothing new begin. It reports whether the device is to be closed.
@@ -230,4 +237,16 @@ func (r *Resumable) shut() bool {
 		r.state = closed
 	}
 	return false
+}
+
+// leave goes from closing to closed and returns the device, which is to be closed;
+// nil if it was abandoned.
+func (r *Resumable) leave() Device {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state != closing {
+		return nil
+	}
+	r.state, r.late, r.due = closed, nil, 0
+	return r.device
 }

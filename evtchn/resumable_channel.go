@@ -8,8 +8,18 @@ import (
 	"time"
 )
 
-// settleAgain is the pause after a Settle that failed.
-const settleAgain = time.Second
+const (
+	// settleAgain is the pause after a Settle that failed.
+	settleAgain = time.Second
+	// maxLate bounds the ports that were closed and wait to be unbound: when xenstore
+	// does not answer they would take all that the domain has.
+	maxLate = 256
+	// lookEvery is how many ports are unbound after one look for a resume.
+	lookEvery = 4
+)
+
+// errManyLate says that maxLate ports wait.
+var errManyLate = fmt.Errorf("%d event channels wait to be unbound, until xenstore tells that the domain was not resumed", maxLate)
 
 // lateChannel is a Channel of a Resumable. After Close its port stays bound for a
 // while; the device's own Channel is used by nobody then.
@@ -61,7 +71,7 @@ func (r *Resumable) unbindLater(c *lateChannel) bool {
 	r.late = append(r.late, c)
 	if !r.unbinding {
 		r.unbinding = true
-		r.task.Go(r.unbind)
+		r.unbinder.Go(r.unbind)
 	}
 	return true
 }
@@ -74,18 +84,14 @@ func (r *Resumable) unbind() {
 		if due == nil {
 			return
 		}
-		for err := r.cfg.Settle(r.ctx); err != nil; err = r.cfg.Settle(r.ctx) {
-			if r.ctx.Err() != nil {
+		settled := r.settled(len(due))
+		for i, c := range due {
+			if settled && i > 0 && i%lookEvery == 0 && r.cfg.Look != nil && r.cfg.Look(r.ctx) != nil {
+				settled = r.settled(len(due) - i)
+			}
+			if !settled {
 				return
 			}
-			r.cfg.Log.Warn("ports stay bound until xenstore answers", "ports", len(due), "error", err)
-			select {
-			case <-time.After(settleAgain):
-			case <-r.ctx.Done():
-				return
-			}
-		}
-		for _, c := range due {
 			if err := c.Channel.Close(); err != nil && !errors.Is(err, ErrAbandoned) {
 				r.cfg.Log.Warn("unbind event channel", "error", err)
 			}
@@ -93,12 +99,43 @@ func (r *Resumable) unbind() {
 	}
 }
 
+// settled waits for a Settle that succeeds. It is false when there will be none: the
+// Resumable is being closed. In an abandoned one nothing is waited for.
+func (r *Resumable) settled(ports int) bool {
+	said := false
+	for err := r.cfg.Settle(r.ctx); err != nil; err = r.cfg.Settle(r.ctx) {
+		if r.ctx.Err() != nil {
+			return false
+		}
+		if r.isAbandoned() {
+			return true
+		}
+		if !said {
+			said = true
+			r.cfg.Log.Warn("ports stay bound until xenstore answers", "ports", ports, "error", err)
+		}
+		select {
+		case <-time.After(settleAgain):
+		case <-r.ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// isAbandoned reports whether the Resumable was abandoned, and nothing is left to unbind.
+func (r *Resumable) isAbandoned() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state == abandoned
+}
+
 // takeLate returns what is to be unbound next, or nil, which is the end of unbind.
 func (r *Resumable) takeLate() []*lateChannel {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	due := r.late
-	r.late = nil
+	r.late, r.due = nil, len(due)
 	if r.state != open || len(due) == 0 {
 		r.unbinding = false
 		return nil

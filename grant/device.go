@@ -10,6 +10,7 @@ type allocator interface {
 	alloc(to xen.DomID, n int, writable bool) (index uint64, refs []uint32, err error)
 	mmap(index uint64, n int) (memory, error)
 	notify(index uint64, port xen.Port) error
+	clear(index uint64) error
 	dealloc(index uint64, n int) error
 }
 
@@ -39,6 +40,8 @@ func (d gntallocDevice) mmap(index uint64, n int) (memory, error) {
 func (d gntallocDevice) notify(index uint64, port xen.Port) error {
 	return sys.SetUnmapNotify(d.fd, index, uint32(port))
 }
+
+func (d gntallocDevice) clear(index uint64) error { return sys.SetUnmapClear(d.fd, index) }
 
 func (d gntallocDevice) dealloc(index uint64, n int) error {
 	return sys.DeallocGrants(d.fd, index, n)

@@ -86,6 +86,12 @@ func (d *fakeDevice) notify(index uint64, port xen.Port) error {
 	return d.call("notify", "%d at %#x", port, index)
 }
 
+func (d *fakeDevice) clear(index uint64) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.call("clear", "at %#x", index)
+}
+
 func (d *fakeDevice) dealloc(index uint64, n int) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -56,8 +56,13 @@ type Pages interface {
 	// OnRevoke arranges that when the grant ends, by Revoke or by the death of
 	// this process, the kernel first clears the byte at offset clear of Bytes
 	// and then sends an event on port, which must be bound in this process.
-	// (IOCTL_GNTALLOC_SET_UNMAP_NOTIFY.)
+	// (IOCTL_GNTALLOC_SET_UNMAP_NOTIFY.) It is not for a domain that may be suspended:
+	// after a resume the end of the grant would close whatever port has that number
+	// then.
 	OnRevoke(clear int, port xen.Port) error
+	// ClearOnRevoke is OnRevoke without the event. It touches no port. Of all calls of
+	// the two the last one counts.
+	ClearOnRevoke(clear int) error
 	// Revoke ends the grant: munmap and dealloc, in that order. It does not wait
 	// for the other domain, and a second call does nothing.
 	Revoke() error

@@ -84,18 +84,31 @@ func (p *pages) Refs() []Ref { return slices.Clip(p.refs) }
 
 // OnRevoke implements Pages. After Revoke the error wraps os.ErrClosed.
 func (p *pages) OnRevoke(clear int, port xen.Port) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.memory == nil {
-		return fmt.Errorf("notify port %d on revoke: %w", port, os.ErrClosed)
-	}
-	if clear < 0 || clear >= len(p.refs)*xen.PageSize {
-		return fmt.Errorf("notify port %d on revoke: byte %d is not in %d pages", port, clear, len(p.refs))
-	}
-	if err := p.device.notify(p.index+uint64(clear), port); err != nil {
+	if err := p.onRevoke(clear, func(index uint64) error { return p.device.notify(index, port) }); err != nil {
 		return fmt.Errorf("notify port %d on revoke: %w", port, err)
 	}
 	return nil
+}
+
+// ClearOnRevoke implements Pages. After Revoke the error wraps os.ErrClosed.
+func (p *pages) ClearOnRevoke(clear int) error {
+	if err := p.onRevoke(clear, p.device.clear); err != nil {
+		return fmt.Errorf("clear a byte on revoke: %w", err)
+	}
+	return nil
+}
+
+// onRevoke calls set with the device's index of the byte at offset clear.
+func (p *pages) onRevoke(clear int, set func(index uint64) error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.memory == nil {
+		return os.ErrClosed
+	}
+	if clear < 0 || clear >= len(p.refs)*xen.PageSize {
+		return fmt.Errorf("byte %d is not in %d pages", clear, len(p.refs))
+	}
+	return set(p.index + uint64(clear))
 }
 
 // Revoke implements Pages. The kernel ends the grants when neither a mapping nor

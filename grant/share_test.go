@@ -151,7 +151,10 @@ func TestOnRevokeNamesTheByteWithinTheDevice(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	want := []string{"notify 9 at 0x5000", "notify 9 at 0x6040", "notify 9 at 0x6fff"}
+	if err := p.ClearOnRevoke(xen.PageSize + 64); err != nil {
+		t.Error(err)
+	}
+	want := []string{"notify 9 at 0x5000", "notify 9 at 0x6040", "notify 9 at 0x6fff", "clear at 0x6040"}
 	if diff := cmp.Diff(want, d.calls); diff != "" {
 		t.Error(diff)
 	}
@@ -165,11 +168,17 @@ func TestOnRevokeRefusesWhatIsNotThere(t *testing.T) {
 		if err := p.OnRevoke(clear, 9); err == nil {
 			t.Errorf("byte %d of one page was accepted", clear)
 		}
+		if err := p.ClearOnRevoke(clear); err == nil {
+			t.Errorf("byte %d of one page was accepted to be cleared", clear)
+		}
 	}
 	if len(d.calls) != 0 {
 		t.Errorf("the kernel was asked: %v", d.calls)
 	}
-	d.fails["notify"] = syscall.EINVAL
+	d.fails["notify"], d.fails["clear"] = syscall.EINVAL, syscall.ENOENT
+	if err := p.ClearOnRevoke(0); !errors.Is(err, syscall.ENOENT) {
+		t.Errorf("a page that is not there: %v", err)
+	}
 	if err := p.OnRevoke(0, 9); !errors.Is(err, syscall.EINVAL) {
 		t.Errorf("a port that is not bound: %v", err)
 	}
@@ -178,6 +187,9 @@ func TestOnRevokeRefusesWhatIsNotThere(t *testing.T) {
 	}
 	if err := p.OnRevoke(0, 9); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("after Revoke: %v", err)
+	}
+	if err := p.ClearOnRevoke(0); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("ClearOnRevoke after Revoke: %v", err)
 	}
 }
 

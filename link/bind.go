@@ -3,9 +3,14 @@ package link
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"xvsock/ring"
 )
+
+// probeTime is how often a side that waits for the other one to bind looks whether that
+// is still there.
+const probeTime = time.Second
 
 // Bind takes up the other side's offer: it copies their header page once, checks
 // what it says, binds their event channel and tells them so by an event. It is
@@ -100,11 +105,14 @@ func (o *Offer) Link(ctx context.Context) (*Link, error) {
 // it left, or the other side's end.
 func (o *Offer) await(ctx context.Context) error {
 	l := o.link
+	probe := time.NewTicker(probeTime)
+	defer probe.Stop()
 	for theyBound := false; !theyBound; {
 		select {
 		case <-l.tx.Event():
 			theyBound = true
 		case <-l.rx.Event():
+		case <-probe.C: // it may have died, of which no event need tell
 		case <-ctx.Done():
 			return fmt.Errorf("wait for the other side to bind: %w", context.Cause(ctx))
 		}

@@ -128,8 +128,12 @@ func (f *Front) form(ctx context.Context, dev *xenbus.Device) (*Link, error) {
 
 // withdraw takes back in xenstore what was offered there, before it is revoked: a
 // backend that starts now must not take an offer that does not stand, or find
-// another page under its reference.
+// another page under its reference. It writes nothing after a resume: what stands there
+// now is for the link to come.
 func withdraw(ctx context.Context, dev *xenbus.Device) {
+	if resumed(ctx) {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
 	dev.Switch(ctx, xenbus.Initialising) // fails only if the nodes or xenstore are gone

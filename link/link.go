@@ -35,6 +35,10 @@ type Domain struct {
 	Grants grant.Device
 	Events evtchn.Binder
 	Store  *xenstore.Client
+	// Suspends says that the domain may be saved and restored, which every domain but
+	// domain 0 may: Events are abandoned then, and no header page has the kernel send
+	// an event. It is set before there are links.
+	Suspends bool
 
 	id atomic.Uint32
 }

@@ -50,6 +50,7 @@ func TestWhatAResumeEndsIsNotCharged(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				g := link.NewLedger()
 				_, one, two := guests(t, link.Options{Ledger: g, RingSize: 1 << 20}, link.Options{MaxRing: 1 << 20})
+				one.dom.Suspends = true
 				for range 5 {
 					end(t, one, two)
 					one.dom.Events = one.proc.OpenEvents()
@@ -124,5 +125,47 @@ func TestAResumeEndsAFrontLinkAsLostAndWritesNothing(t *testing.T) {
 func TestErrResumedIsOfAbandonedChannels(t *testing.T) {
 	if !errors.Is(link.ErrResumed, evtchn.ErrAbandoned) {
 		t.Error("it is not")
+	}
+}
+
+// An offer that a resume interrupts is not taken back in xenstore either.
+func TestAResumeInterruptsAnOfferAndWritesNothing(t *testing.T) {
+	for cause, want := range map[error]xenbus.State{
+		link.ErrResumed:     xenbus.Initialised,
+		errors.New("other"): xenbus.Closed,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h, dom0, guest := host(t)
+			b := backend(t, dom0, guest, link.Options{})
+			defer b.stop()
+			taken := make(chan struct{})
+			h.Hook(func(c *sim.Call) error {
+				if c.Op == sim.OpInterdomain {
+					close(taken)
+					h.Hook(nil)
+					time.Sleep(time.Second)
+				}
+				return nil
+			})
+			var end context.CancelCauseFunc
+			f := start(t, guest, link.Options{}, func(d *link.Domain, o link.Options, ctx context.Context, use link.Use) error {
+				ctx, end = context.WithCancelCause(ctx)
+				return link.NewFront(d, o).Run(ctx, use)
+			})
+			<-taken
+			end(cause)
+			if err := f.result(); !errors.Is(err, cause) {
+				t.Errorf("Run: %v", err)
+			}
+			tools := h.Toolstack()
+			defer tools.Close()
+			text, err := tools.Read(t.Context(), xenbus.FrontPath(guest.ID())+"/state")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if state, err := xenbus.ParseState(text); err != nil || state != want {
+				t.Errorf("after %v the state is %v, %v", cause, state, err)
+			}
+		})
 	}
 }

@@ -33,13 +33,21 @@ func (s *stake) share(what string, n int, access grant.Access) (grant.Pages, err
 
 // header grants the header page, the first of all pages, and arranges the death
 // signal: when the grant ends, by us or with this process, the state byte goes to
-// 0 and the other end of port gets an event.
+// 0 and the other end of port gets an event. In a domain that may be suspended there
+// is no event: after a resume the kernel would close whatever has that port's number,
+// which may be its own. The other side then hears of an end in order by release, and
+// finds a death by its probe.
 func (s *stake) header(port xen.Port) (grant.Pages, error) {
 	p, err := s.share("header page", 1, grant.ReadOnly)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.OnRevoke(ring.StateOffset, port); err != nil {
+	if s.dom.Suspends {
+		err = p.ClearOnRevoke(ring.StateOffset)
+	} else {
+		err = p.OnRevoke(ring.StateOffset, port)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("arrange the death signal: %w", err)
 	}
 	return p, nil
@@ -77,7 +85,7 @@ func (s *stake) count() (n int) {
 // have mapped them. After a resume it counts nothing: the mappings went when the
 // domain left its host.
 func (s *stake) release() error {
-	resumed, err := s.giveBack()
+	resumed, err := s.giveBack(true)
 	if n := s.count(); n > 0 && !resumed {
 		s.ledger.Charge(s.peer, n)
 	}
@@ -86,19 +94,24 @@ func (s *stake) release() error {
 
 // undo gives everything back of which peer was never told.
 func (s *stake) undo() error {
-	_, err := s.giveBack()
+	_, err := s.giveBack(false)
 	return err
 }
 
 // giveBack revokes the pages and then unbinds the channels, in this order, since a
-// grant whose end sends an event holds on to the port. Channels of before a resume
-// are left as they are, which is no error; resumed says that there were some.
-func (s *stake) giveBack() (resumed bool, err error) {
+// grant whose end sends an event holds on to the port. In between it tells the other
+// side, where the kernel does not. Channels of before a resume are left as they are,
+// which is no error; resumed says that there were some.
+func (s *stake) giveBack(tell bool) (resumed bool, err error) {
+	tell = tell && s.dom != nil && s.dom.Suspends // a loop has no domain
 	var errs []error
 	for _, p := range s.pages {
 		errs = append(errs, p.Revoke())
 	}
 	for _, c := range s.channels {
+		if tell {
+			_ = c.Notify() // or its probe tells it
+		}
 		err := c.Close()
 		if errors.Is(err, evtchn.ErrAbandoned) {
 			resumed = true

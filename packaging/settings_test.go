@@ -79,7 +79,7 @@ func TestTheDaemonsUnitsLetKeepersLive(t *testing.T) {
 	for _, daemon := range []string{"domain", "backend"} {
 		u := unit(t, "xvsock-"+daemon+".service")
 		for key, want := range map[string]string{
-			"Type": "notify", "ExecStart": "/usr/bin/xvsock " + daemon, "KillMode": "process", "ExecStopPost": "-/usr/libexec/xvsock/end-leftovers", "Restart": "on-failure",
+			"Type": "notify", "ExecStart": "/usr/bin/xvsock " + daemon, "KillMode": "process", "OOMPolicy": "continue", "ManagedOOMPreference": "omit", "ExecStopPost": "-/usr/libexec/xvsock/end-leftovers", "Restart": "on-failure",
 			"RuntimeDirectoryPreserve": "yes", "MemoryDenyWriteExecute": "", "WantedBy": "multi-user.target",
 		} {
 			if got := strings.Join(u[key], " "); got != want {

@@ -288,8 +288,8 @@ func (d *Domain) Suspend() error {
 
 // Resume restores a suspended domain: the same processes and memory, a new id, a
 // new part of the xenstore. Every port, grant and mapping of before is void, and
-// to touch one is misuse, except that pages may be revoked before a new channel
-// gets the port of their unmap-notify, and for what newsTime forgives.
+// to touch one is misuse, except that pages may be revoked whose end sends no event,
+// and for what newsTime forgives.
 func (d *Domain) Resume() error { return d.ResumeAs(0) }
 
 // ResumeAs is Resume with a certain id, which may be the one of before, as on another

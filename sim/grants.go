@@ -144,8 +144,9 @@ type pages struct {
 	access  grant.Access
 	creator stack
 
-	clear  int   // what OnRevoke asked for, if
-	notify *port // this is set
+	clears bool  // OnRevoke or ClearOnRevoke asked for
+	clear  int   // this byte to be cleared,
+	notify *port // and for an event from this port, unless nil
 	void   bool  // granted before a restore
 	done   bool
 }
@@ -212,30 +213,62 @@ func (b *pages) OnRevoke(clear int, at xen.Port) error {
 	h := p.dom.host
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if p.dead {
-		return ErrDead
-	}
-	if b.void && p.dom.unaware() {
+	if b.void && p.dom.unaware() && !p.dead {
 		// The kernel knows no such port any more.
 		return fmt.Errorf("set unmap-notify to port %d: %w", at, syscall.EINVAL)
 	}
-	if b.done || b.void {
-		h.misuse("OnRevoke of pages that are revoked or void")
-		return fmt.Errorf("set unmap-notify to port %d: %w", at, os.ErrClosed)
-	}
-	if clear < 0 || clear >= len(b.mem) {
-		return fmt.Errorf("set unmap-notify at byte %d: %w", clear, syscall.EINVAL)
+	if err := b.mayNotify(clear); err != nil {
+		return err
 	}
 	pt := p.dom.ports[at]
 	if pt == nil || pt.channel == nil || pt.channel.closed {
 		return fmt.Errorf("set unmap-notify to port %d: %w", at, syscall.EINVAL)
 	}
 	pt.refs++
+	b.setNotify(clear, pt)
+	return nil
+}
+
+// ClearOnRevoke implements grant.Pages.
+func (b *pages) ClearOnRevoke(clear int) error {
+	p := b.proc
+	if err := p.enter(&Call{Op: OpOnRevoke}); err != nil {
+		return outcome(err, false, "set unmap-notify")
+	}
+	h := p.dom.host
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if b.void && p.dom.unaware() && !p.dead {
+		return nil // it is the process's own page still
+	}
+	if err := b.mayNotify(clear); err != nil {
+		return err
+	}
+	b.setNotify(clear, nil)
+	return nil
+}
+
+// mayNotify is why no unmap-notify is set, or nil. The caller holds mu.
+func (b *pages) mayNotify(clear int) error {
+	switch {
+	case b.proc.dead:
+		return ErrDead
+	case b.done || b.void:
+		b.proc.dom.host.misuse("OnRevoke of pages that are revoked or void")
+		return fmt.Errorf("set unmap-notify: %w", os.ErrClosed)
+	case clear < 0 || clear >= len(b.mem):
+		return fmt.Errorf("set unmap-notify at byte %d: %w", clear, syscall.EINVAL)
+	}
+	return nil
+}
+
+// setNotify sets the unmap-notify in the place of an earlier one. It owns a reference
+// to pt, which is nil where no event is sent. The caller holds mu for writing.
+func (b *pages) setNotify(clear int, pt *port) {
 	if b.notify != nil {
 		b.notify.put()
 	}
-	b.clear, b.notify = clear, pt
-	return nil
+	b.clears, b.clear, b.notify = true, clear, pt
 }
 
 // Revoke implements grant.Pages.
@@ -271,8 +304,10 @@ func (b *pages) end() {
 		b.endVoid()
 		return
 	}
-	if b.notify != nil {
+	if b.clears {
 		storeByte(&b.mem[b.clear], 0)
+	}
+	if b.notify != nil {
 		b.notify.send()
 		b.notify.put()
 	}
@@ -286,14 +321,16 @@ func (b *pages) end() {
 	}
 }
 
-// endVoid gives back pages that were granted before a restore. The kernel still
-// holds their old port number, and would close whatever port has it today.
+// endVoid gives back pages that were granted before a restore. Where an event was to
+// be sent the kernel still holds the old port's number: it closes whatever port has it
+// today, be it the kernel's own, and in the best case warns that there is none
+// (evtchn_put in drivers/xen/events/events_base.c).
 func (b *pages) endVoid() {
 	d := b.proc.dom
 	if b.notify != nil {
-		if d.ports[b.notify.num] != nil {
-			d.host.misuse("pages with an unmap-notify on port %d of before the restore revoked after a new channel got that port", b.notify.num)
-		}
+		d.host.misuse("pages with an unmap-notify on port %d of before the restore revoked", b.notify.num)
+	}
+	if b.clears {
 		storeByte(&b.mem[b.clear], 0)
 	}
 	for _, pg := range b.list {

@@ -92,7 +92,16 @@ func DeallocGrants(f *FD, index uint64, count int) error {
 // order (IOCTL_GNTALLOC_SET_UNMAP_NOTIFY). EINVAL: port is not bound through
 // /dev/xen/evtchn. ENOENT: no such page.
 func SetUnmapNotify(f *FD, index uint64, port uint32) error {
-	request := unmapNotify{index: index, action: notifyClearByte | notifySendEvent, port: port}
+	return setUnmapNotify(f, unmapNotify{index: index, action: notifyClearByte | notifySendEvent, port: port})
+}
+
+// SetUnmapClear is SetUnmapNotify without the event: the kernel clears the byte, and
+// holds and touches no port.
+func SetUnmapClear(f *FD, index uint64) error {
+	return setUnmapNotify(f, unmapNotify{index: index, action: notifyClearByte})
+}
+
+func setUnmapNotify(f *FD, request unmapNotify) error {
 	_, err := f.ioctl(requestNotify, unsafe.Pointer(&request))
 	return err
 }

@@ -46,6 +46,7 @@ func TestLayoutsAreTheKernels(t *testing.T) {
 		{"size of ioctl_gntalloc_dealloc_gref", unsafe.Sizeof(deallocGref{}), 16},
 		{"dealloc_gref.index", unsafe.Offsetof(deallocGref{}.index), 0},
 		{"dealloc_gref.count", unsafe.Offsetof(deallocGref{}.count), 8},
+		{"size of the kernel's sigaction", unsafe.Sizeof(signalAction{}), 32},
 		{"size of ioctl_gntalloc_unmap_notify", unsafe.Sizeof(unmapNotify{}), 16},
 		{"unmap_notify.index", unsafe.Offsetof(unmapNotify{}.index), 0},
 		{"unmap_notify.action", unsafe.Offsetof(unmapNotify{}.action), 8},

@@ -26,22 +26,23 @@ type Op string
 // The requests. Pages and mappings are named by the handle that share and map
 // returned, channels by their local port.
 const (
-	Share       Op = "share"       // Domain, N, Access -> Handle, Refs
-	OnRevoke    Op = "on-revoke"   // Handle, Offset, Port
-	Revoke      Op = "revoke"      // Handle
-	Store       Op = "store"       // Handle, Offset, Data: writes own granted pages
-	Load        Op = "load"        // Handle, Offset, N -> Data: reads own granted pages or a mapping
-	Copy        Op = "copy"        // Segments -> Segments
-	Map         Op = "map"         // Domain, Refs -> Handle
-	Unmap       Op = "unmap"       // Handle
-	Unbound     Op = "unbound"     // Domain -> Port
-	Interdomain Op = "interdomain" // Domain, Port -> Port
-	Notify      Op = "notify"      // Port
-	Wait        Op = "wait"        // Port, Patience -> N: 1 if an event came
-	Unmask      Op = "unmask"      // Port
-	Close       Op = "close"       // Port
-	Exhaust     Op = "exhaust"     // Domain, N -> N: allocates up to N ports, closes them again
-	Exit        Op = "exit"        // the process ends without giving anything back
+	Share         Op = "share"           // Domain, N, Access -> Handle, Refs
+	OnRevoke      Op = "on-revoke"       // Handle, Offset, Port
+	ClearOnRevoke Op = "clear-on-revoke" // Handle, Offset
+	Revoke        Op = "revoke"          // Handle
+	Store         Op = "store"           // Handle, Offset, Data: writes own granted pages
+	Load          Op = "load"            // Handle, Offset, N -> Data: reads own granted pages or a mapping
+	Copy          Op = "copy"            // Segments -> Segments
+	Map           Op = "map"             // Domain, Refs -> Handle
+	Unmap         Op = "unmap"           // Handle
+	Unbound       Op = "unbound"         // Domain -> Port
+	Interdomain   Op = "interdomain"     // Domain, Port -> Port
+	Notify        Op = "notify"          // Port
+	Wait          Op = "wait"            // Port, Patience -> N: 1 if an event came
+	Unmask        Op = "unmask"          // Port
+	Close         Op = "close"           // Port
+	Exhaust       Op = "exhaust"         // Domain, N -> N: allocates up to N ports, closes them again
+	Exit          Op = "exit"            // the process ends without giving anything back
 )
 
 // Request is one call on an end's devices.

@@ -63,7 +63,7 @@ func (l *Local) Do(q Request) Reply {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch q.Op {
-	case Share, OnRevoke, Revoke, Store, Load, Copy, Map, Unmap:
+	case Share, OnRevoke, ClearOnRevoke, Revoke, Store, Load, Copy, Map, Unmap:
 		return l.doGrant(q)
 	case Unbound, Interdomain, Exhaust:
 		return l.doBind(q)
@@ -126,6 +126,8 @@ func (l *Local) doPages(q Request, p grant.Pages) Reply {
 		return Reply{}
 	case OnRevoke:
 		return Reply{Error: newError(p.OnRevoke(q.Offset, q.Port))}
+	case ClearOnRevoke:
+		return Reply{Error: newError(p.ClearOnRevoke(q.Offset))}
 	case Revoke:
 		return Reply{Error: newError(p.Revoke())}
 	}

@@ -16,6 +16,9 @@ func revokeCases() []Case {
 		{"the event of a revocation comes although its channel was closed", revokeAfterClose},
 		{"the last OnRevoke is the one that counts", revokeTwiceSet},
 		{"OnRevoke refuses a port that is not bound, and a byte beyond the pages", revokeBadPort},
+		{"revoking clears the byte and sends nothing, if no event was asked for", revokeClears},
+		{"the death of the process clears the byte and sends nothing, if no event was asked for", deathClears},
+		{"ClearOnRevoke refuses a byte beyond the pages", clearBadByte},
 		{"the death of the process closes its ports without a word", deathIsSilent},
 	}
 }
@@ -84,6 +87,38 @@ func revokeTwiceSet(t *testing.T, p Pair) {
 	if got := mapping.load(liveByte, 9); got[0] != 1 || got[8] != 0 {
 		t.Fatalf("the bytes are %x", got)
 	}
+}
+
+// quietlyWatched is watched, but without the event, which takes back that it was asked
+// for.
+func quietlyWatched(t *testing.T, near, far tester) (pages, mapping shared, ear channel) {
+	t.Helper()
+	pages, mapping, ear, _ = watched(t, near, far)
+	pages.must(Request{Op: ClearOnRevoke, Handle: pages.handle, Offset: liveByte})
+	return pages, mapping, ear
+}
+
+func revokeClears(t *testing.T, p Pair) {
+	near, far := ends(t, p)
+	pages, mapping, ear := quietlyWatched(t, near, far)
+	pages.revoke()
+	wantCleared(t, mapping)
+	ear.wantQuiet()
+}
+
+func deathClears(t *testing.T, p Pair) {
+	near, far := ends(t, p)
+	_, mapping, ear := quietlyWatched(t, near, far)
+	far.must(Request{Op: Exit})
+	eventually(t, "the byte to be cleared", func() bool { return mapping.load(liveByte, 1) == "\x00" })
+	wantCleared(t, mapping)
+	ear.wantQuiet()
+}
+
+func clearBadByte(t *testing.T, p Pair) {
+	near, far := ends(t, p)
+	pages := far.share(near.ID(), 1, grant.ReadOnly)
+	pages.mustFail(Request{Op: ClearOnRevoke, Handle: pages.handle, Offset: 4096})
 }
 
 func revokeBadPort(t *testing.T, p Pair) {
