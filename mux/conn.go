@@ -49,6 +49,9 @@ type Conn struct {
 	shut     uint32   // SHUTDOWN flags of this side, sent or pending
 	peerShut uint32   // SHUTDOWN flags of the other side
 	closed   bool     // by Close
+	over     bool     // nothing more is carried
+	lost     *ResetError
+	done     chan struct{} // closed with over; nil until somebody asks
 
 	out      []byte // what is left of the Write going on
 	wrote    int    // bytes of it in the ring

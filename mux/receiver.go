@@ -177,18 +177,21 @@ func (r *receiver) due() bool {
 	return news >= r.window/2 || news >= r.window/8 && known-r.got < r.window/8
 }
 
-// end lets readers see err, or io.EOF where err is nil, after what is buffered.
-func (r *receiver) end(err error) {
+// end lets readers see err, or io.EOF where err is nil, after what is buffered. It
+// returns false if they had an end before, which stays.
+func (r *receiver) end(err error) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
 	case r.eof || r.err != nil:
+		return false
 	case err == nil:
 		r.eof = true
 	default:
 		r.err = err
 	}
 	r.cond.Broadcast()
+	return true
 }
 
 // finish is end for a connection of which the other side closed both ways. It

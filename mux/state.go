@@ -79,6 +79,7 @@ func (c *Conn) shutLocal(flags uint32, closing error) {
 		c.closed = true
 		c.writeErr = closing
 		c.deadline.stop()
+		c.finish()
 	}
 	if flags&shutReceive != 0 {
 		c.recv.drop(closing != nil)
@@ -140,8 +141,11 @@ func (c *Conn) endWrites(err error) {
 
 // end lets this side see err: at once in Write and Dial, after what is buffered
 // in Read. A direction that was shut before keeps its end.
-func (c *Conn) end(err error) {
-	c.recv.end(err)
+func (c *Conn) end(err *ResetError) {
+	news := c.recv.end(err)
+	if (news || c.writeErr == nil) && c.lost == nil {
+		c.lost = err
+	}
 	c.endWrites(err)
 }
 
@@ -155,6 +159,7 @@ func (c *Conn) beginReset(r Reason) {
 		c.gone() // the other side has not heard of it
 		return
 	}
+	c.finish()
 	c.state, c.reason = resetting, r
 	c.inLinger.leave()
 	c.pending = 0
@@ -195,6 +200,7 @@ func (c *Conn) gone() {
 	if c.state == gone {
 		return // the tuple may be another's by now
 	}
+	c.finish()
 	c.state = gone
 	c.pending = 0
 	c.inControl.leave()

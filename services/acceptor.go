@@ -17,22 +17,29 @@ const (
 	defaultPerDomain = 8
 	defaultTotal     = 1024
 
-	acceptPause    = 100 * time.Millisecond // after a failed accept, such as for want of descriptors
+	acceptPause    = 100 * time.Millisecond // after a failed accept
 	acceptFailures = 20                     // in a row before the listener is given up
+	shortageTime   = time.Minute            // how often a shortage is spoken of
 )
 
 // Acceptor is the accept loop of a service: it serves each connection in a
 // goroutine of its own, within bounds, and lets a panic end that connection
-// only. The fields are not changed once Serve was called.
+// only. While the process is out of descriptors or memory (Shortage) it waits, for as
+// long as that takes. The fields are not changed once Serve was called.
 type Acceptor struct {
 	// Handle serves one connection, which is closed when it returns. It must
-	// return soon after ctx is done; the connection is closed then too.
+	// return soon after ctx is done; the connection is cut then too.
 	Handle func(ctx context.Context, conn net.Conn, caller Caller)
 	// Identify tells who is calling. Without it nobody is served.
 	Identify Identify
 	// PerDomain and Total bound the open connections: of one domain (0: 8) and
 	// in all (0: 1024). The newest connection over a bound is closed at once.
 	PerDomain, Total int
+	// Cut ends a connection that is refused, whose handler has panicked, or whose
+	// time is over before its handler has returned; nil: its Close. It is for
+	// services whose peers must not take that for an orderly end. It may be called
+	// beside the handler, and for a connection that is closed.
+	Cut func(net.Conn)
 	// Outlive lets the connections go on when Serve ends because its listener
 	// was closed or fails. Then the end of the context of a later Serve ends
 	// them, or Close.
@@ -115,6 +122,7 @@ func (a *Acceptor) bounds() *Quota {
 
 // accept is the loop. Connections live as long as life.
 func (a *Acceptor) accept(ctx, life context.Context, l net.Listener) error {
+	var said time.Time // when a shortage was last spoken of
 	for failures := 0; ; {
 		conn, err := l.Accept()
 		switch {
@@ -126,14 +134,22 @@ func (a *Acceptor) accept(ctx, life context.Context, l net.Listener) error {
 		case err == nil:
 			failures = 0
 			a.start(life, conn)
+			continue
+		case Shortage(err):
+			// Peers can bring it about. It is no fault of the listener, which to
+			// give up may be the end of more than this service.
+			if time.Since(said) >= shortageTime {
+				said = time.Now()
+				a.logger().Warn("cannot accept connections for now", "error", err)
+			}
 		case errors.Is(err, net.ErrClosed) || failures >= acceptFailures:
 			return fmt.Errorf("accept: %w", err)
 		default:
 			failures++
-			select {
-			case <-ctx.Done():
-			case <-time.After(acceptPause):
-			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(acceptPause):
 		}
 	}
 }
@@ -148,7 +164,7 @@ func (a *Acceptor) start(life context.Context, conn net.Conn) {
 	if !known || !quota.Acquire(caller.Domain) {
 		a.refused.Add(1)
 		a.logger().Debug("connection refused", "domain", caller.Domain, "known", known)
-		conn.Close()
+		a.cut(conn)
 		return
 	}
 	a.served.Add(1)
@@ -160,17 +176,27 @@ func (a *Acceptor) start(life context.Context, conn net.Conn) {
 
 func (a *Acceptor) handle(ctx context.Context, conn net.Conn, caller Caller) {
 	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	defer context.AfterFunc(ctx, func() { a.cut(conn) })()
 	// The last resort against a bug that a peer found: it costs the peer its
 	// connection, and nobody else anything.
 	defer func() {
 		if p := recover(); p != nil {
+			a.cut(conn)
 			a.panics.Add(1)
 			a.logger().Error("connection handler panicked", "domain", caller.Domain,
 				"panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 		}
 	}()
 	a.Handle(ctx, conn, caller)
+}
+
+// cut ends a connection before its handler has.
+func (a *Acceptor) cut(conn net.Conn) {
+	if a.Cut == nil {
+		conn.Close()
+		return
+	}
+	a.Cut(conn)
 }
 
 func (a *Acceptor) logger() *slog.Logger {

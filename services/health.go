@@ -133,5 +133,8 @@ func (r *runner) report() Status {
 		s.Open, s.Served, s.Refused, panics = c.Counts()
 		s.Panics += panics
 	}
+	if f, ok := r.service.(Faulter); ok {
+		s.Fault = f.Faults()
+	}
 	return s
 }

@@ -7,8 +7,8 @@
 // made the connection (Identify), never by the bytes of the caller.
 //
 // Whoever writes a service of their own, for a build of the binary that has it
-// built in, implements Service; the package example is one. Preparer, Counter and
-// io.Closer are for services that need more.
+// built in, implements Service; the package example is one. Preparer, Counter, Faulter
+// and io.Closer are for services that need more.
 package services
 
 import (
@@ -34,7 +34,7 @@ import (
 // An error that wraps ErrFinished means that there is nothing more to do: the service
 // stays down until Supervisor.Restart.
 //
-// No two calls of a service overlap, but for Counts. State that is to outlive a life
+// No two calls of a service overlap, but for Counts and Faults. State that is to outlive a life
 // is kept in the fields of the service, all else in Serve. A service that leaves
 // connections behind when a life ends (Acceptor.Outlive) implements io.Closer: Close
 // is called once, after the last life, ends them and returns when they have ended.
@@ -66,7 +66,8 @@ type Service interface {
 type Preparer interface {
 	// Prepare is called before the listener is made, in every life of the service.
 	// It returns within 30 s, or its ctx is done. Its error is the end of that life,
-	// as one of Serve is.
+	// as one of Serve is. Serve may still not follow, as when there is no listener:
+	// what Prepare holds then is for the next Prepare, or Close, to clear away.
 	Prepare(ctx context.Context) error
 }
 
@@ -76,6 +77,14 @@ type Counter interface {
 	// those open included, how many were closed unserved, and how many ended in a
 	// panic. It may be called at any time and does not wait.
 	Counts() (open, served, refused, panics uint64)
+}
+
+// Faulter is a Service that can do its work badly for one connection without ending
+// because of it.
+type Faulter interface {
+	// Faults returns what went wrong last that was no end of the service, nil if
+	// nothing ever did. It may be called at any time and does not wait.
+	Faults() error
 }
 
 // ErrFinished, wrapped by the error of a Service, says that it has done what

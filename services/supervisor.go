@@ -158,6 +158,7 @@ type Status struct {
 	Starts uint64    // times it was started
 	Panics uint64    // times it or one of its connections panicked; each is a bug
 	Err    error     // why it ended last, nil if it never did
+	Fault  error     // what went wrong last without ending it, as a Faulter tells
 	// Open, Served and Refused count the connections of a service that is a
 	// Counter: those open now, those ever served, and those closed unserved.
 	Open, Served, Refused uint64

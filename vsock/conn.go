@@ -69,6 +69,21 @@ func (c *Conn) Write(b []byte) (int, error) {
 // still delivered.
 func (c *Conn) Close() error { return c.wrap(opClose, c.c.Close()) }
 
+// Reset ends the connection in place of Close: the other end reads what was written,
+// and then ECONNRESET instead of io.EOF, so that it does not take a part for the
+// whole. What CloseWrite has ended before stays ended.
+func (c *Conn) Reset() error { return c.wrap(opClose, c.c.Reset(mux.ReasonNone)) }
+
+// Done returns a channel that is closed when the connection carries nothing more:
+// either end has closed or reset it, both directions have ended, or its link was
+// lost. What was received before can still be read; as long as there is some, a
+// connection that the other end closed goes on for up to 8 s.
+func (c *Conn) Done() <-chan struct{} { return c.c.Done() }
+
+// Err returns why the connection was lost, an error as of Read; nil as long as it
+// was not, and for good if both directions had ended before.
+func (c *Conn) Err() error { return c.wrap(opRead, c.c.Err()) }
+
 // CloseRead says that no more is read; what still comes is dropped.
 func (c *Conn) CloseRead() error { return c.wrap(opClose, c.c.CloseRead()) }
 

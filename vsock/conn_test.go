@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -136,5 +137,36 @@ func TestHalfClosedConnectionsCarryTheOtherHalf(t *testing.T) {
 			t.Errorf("read %q, %v", got, err)
 		}
 		a.Close()
+	})
+}
+
+func TestAResetIsNoEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		back, front := pair(t, vsock.Config{})
+		l := back.listen(7)
+		for _, test := range []struct {
+			name string
+			end  func(*vsock.Conn) error
+			want error
+		}{
+			{"closed", (*vsock.Conn).Close, nil},
+			{"reset", (*vsock.Conn).Reset, syscall.ECONNRESET},
+		} {
+			a := front.dial(vsock.CIDBackend, 7)
+			b := accept(t, l)
+			fmt.Fprint(a, "part")
+			if err := test.end(a); err != nil {
+				t.Errorf("%s: %v", test.name, err)
+			}
+			<-a.Done()
+			if got, err := io.ReadAll(b); string(got) != "part" || !errors.Is(err, test.want) {
+				t.Errorf("%s: read %q, %v; want all of it, then %v", test.name, got, err, test.want)
+			}
+			<-b.Done()
+			if err := b.Err(); !errors.Is(err, test.want) || test.want != nil && opError(t, "read", err) == nil {
+				t.Errorf("%s: Err() = %v; want %v", test.name, err, test.want)
+			}
+			b.Close()
+		}
 	})
 }

@@ -8,17 +8,19 @@ import (
 )
 
 // OwnChildren returns Programs for a process that is not PID 1: each program is
-// waited for in a goroutine of its own, and for no other child is waited. Descriptors
-// that this process has inherited from its parent are kept from them.
-func OwnChildren() Programs {
-	keepDescriptors()
-	return ownChildren{}
-}
+// waited for in a goroutine of its own, and for no other child is waited.
+//
+// Descriptors that this process has inherited from its parent are kept from programs:
+// each Start marks all that is open in this process as close-on-exec, as Go does with
+// what it opens. A process that hands descriptors to children of its own names them in
+// exec.Cmd.ExtraFiles, which this does not touch.
+func OwnChildren() Programs { return ownChildren{} }
 
 type ownChildren struct{}
 
 // Start implements Programs.
 func (ownChildren) Start(cmd *exec.Cmd) (Process, error) {
+	keepDescriptors()
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ const (
 	defaultPerDomain = 16
 	defaultUntaken   = 5 * time.Minute
 	defaultProbe     = 10 * time.Second
+	defaultGrace     = 10 * time.Second
 )
 
 // Programs starts programs. PID 1 has its own, because it waits for all children of
@@ -33,7 +34,8 @@ type Process interface {
 	// Done is closed when the program has ended and was waited for.
 	Done() <-chan struct{}
 	// Wait returns nil when the program has ended with status 0, an error that says
-	// how else, or ctx's error.
+	// how else, or ctx's error. An error that says that a signal has ended it is, or
+	// wraps, an *exec.ExitError, or one with a method Signaled that returns true.
 	Wait(ctx context.Context) error
 	// Signal sends a signal to the program alone. The error wraps os.ErrProcessDone,
 	// and nobody is touched, if the program has ended.
@@ -58,6 +60,9 @@ type Config struct {
 	// Untaken is how long a peer may leave what is written to it (0: 5 min): at
 	// least half of it passes, at most all.
 	Untaken time.Duration
+	// Grace is how long a program of exec may take nothing of what a peer sent that
+	// has gone, before it is stopped (0: 10 s).
+	Grace time.Duration
 	// Probe is how often the target of a forward is tried that no connection
 	// has reached since (0: 10 s; below 0: never). A try is a connection that is
 	// closed at once.
@@ -80,6 +85,7 @@ func (c Config) withDefaults() Config {
 	c.Max = cmp.Or(c.Max, defaultMax)
 	c.PerDomain = cmp.Or(c.PerDomain, defaultPerDomain)
 	c.Untaken = cmp.Or(c.Untaken, defaultUntaken)
+	c.Grace = cmp.Or(c.Grace, defaultGrace)
 	c.Probe = cmp.Or(c.Probe, defaultProbe)
 	return c
 }

@@ -34,6 +34,7 @@ func (d *door) init(c Config, handle func(context.Context, net.Conn, services.Ca
 		PerDomain: c.PerDomain,
 		Total:     c.Max,
 		Outlive:   true,
+		Cut:       cut,
 		Log:       c.Log,
 	}
 }

@@ -13,6 +13,7 @@ import (
 // execService is the payload of a program a connection.
 type execService struct {
 	door
+	faults
 	config  Config
 	args    []string
 	voice   *voice
@@ -21,14 +22,14 @@ type execService struct {
 
 // NewExec returns a service that starts a program for each connection: args are its
 // path, which is absolute, and its arguments. The connection is the program's standard
-// input and output, its standard error goes to the log. The environment says who is
-// calling, as the link told it:
+// input and output, its standard error goes to the log, and its environment says who
+// is calling, as the link told it; see the package's documentation.
 //
-//	XVSOCK_SERVICE, XVSOCK_PORT            the service
-//	XVSOCK_PEER_CID, XVSOCK_PEER_PORT      the other end
-//	XVSOCK_PEER_NAME, XVSOCK_PEER_UUID     as the toolstack wrote them; empty if unknown
-//
-// The service cannot be prepared while the program is missing or cannot be run.
+// The service cannot be prepared while the program is missing or cannot be run. It ends
+// with an error, to be tried again after a pause, when 5 programs in a row have ended
+// within a second with an error, each before it read anything, and before its peer
+// ended a direction. So a program that turns a peer away by its name does well to exit
+// with status 0.
 func NewExec(c Config, args []string) services.Service {
 	s := &execService{config: c.withDefaults(), args: args}
 	s.voice = newVoice(s.config.Log)
@@ -43,6 +44,7 @@ func (s *execService) Prepare(context.Context) error {
 
 // Serve implements services.Service.
 func (s *execService) Serve(ctx context.Context, l net.Listener) error {
+	s.begin()
 	return s.serve(ctx, s.open(l))
 }
 
@@ -50,15 +52,24 @@ func (s *execService) handle(ctx context.Context, conn net.Conn, caller services
 	o := s.current()
 	t, err := s.start(conn, caller)
 	if err != nil {
+		cut(conn)
 		s.voice.warn("program cannot be started", "domain", caller.Domain, "error", err)
 		// A program that has gone is the service's end; one that cannot be started
 		// for want of memory or descriptors costs this connection.
+		if services.Shortage(err) {
+			return
+		}
 		if gone := s.Prepare(ctx); gone != nil {
 			o.shut(gone)
 		}
 		return
 	}
-	t.run(ctx)
+	own := t.run(ctx)
+	if p := t.program; p.ended() && !p.stopped.Load() {
+		if err := s.note(caller.Domain, p.failure(s.args[0]), p.took, own); err != nil {
+			o.shut(err)
+		}
+	}
 }
 
 // start starts a program for a connection.
@@ -82,11 +93,7 @@ func (s *execService) start(conn net.Conn, caller services.Caller) (*talk, error
 		closeAll(ours[:])
 		return nil, err
 	}
-	return &talk{
-		conn: conn, program: p, buffers: &s.buffers, untaken: s.config.Untaken,
-		stdin: ours[0], stdout: newOutlet(ours[1]), stderr: newOutlet(ours[2]),
-		lost: make(chan struct{}),
-	}, nil
+	return newTalk(conn, p, ours, &s.config, &s.buffers), nil
 }
 
 // peerOf says who is calling, for a program's environment. A name that no

@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"xvsock/services"
 )
 
 // ErrProgram says that a program cannot be run as it is.
@@ -37,6 +39,8 @@ func checkProgram(args []string, uid, gid uint32) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return faulty("%s: no such file; add it with xvsock image build --add", path)
+	case services.Shortage(err):
+		return nil // it says nothing of the program
 	case err != nil:
 		return faulty("%v", err)
 	case info.IsDir():
@@ -54,7 +58,7 @@ func checkProgram(args []string, uid, gid uint32) error {
 // checkFormat looks at what the kernel would look at (binfmt_elf, binfmt_script).
 func checkFormat(path string) error {
 	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrPermission) {
+	if errors.Is(err, fs.ErrPermission) || services.Shortage(err) {
 		return nil // it may be run all the same
 	}
 	if err != nil {

@@ -48,6 +48,9 @@ func TestAMissingPayloadHasItsLine(t *testing.T) {
 		"a program without its library": {put("dynamic", dynamic(t, self), 0o755), 0, ": needs /no/such/ld.so, which is not there; link it statically, or add that too"},
 	} {
 		for kind, make := range map[string]func(payload.Config, []string) services.Service{"exec": payload.NewExec, "exec-once": payload.NewOnce} {
+			if kind == "exec-once" && c.want == "" {
+				continue // it would be started
+			}
 			err := make(payload.Config{UID: c.uid}, []string{c.path}).(services.Preparer).Prepare(context.Background())
 			switch {
 			case c.want == "" && err != nil:

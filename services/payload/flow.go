@@ -3,23 +3,12 @@ package payload
 import (
 	"errors"
 	"io"
-	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-const (
-	bufferSize = 32 << 10
-	// askTime is how often the reader's end of a silent flow is asked whether it
-	// is still there.
-	askTime = 10 * time.Second
-)
-
-// source is where a flow comes from: a connection or a pipe.
-type source interface {
-	io.Reader
-	SetReadDeadline(time.Time) error
-}
+const bufferSize = 32 << 10
 
 // sink is where a flow goes to.
 type sink interface {
@@ -30,13 +19,13 @@ type sink interface {
 // flow carries bytes one way. Nothing is allocated for a message, and no timer set
 // anew.
 type flow struct {
-	src source
+	src io.Reader
 	dst sink
-	// ask makes the flow notice that the sink's other end is lost while there is
-	// nothing to write: by a write of no bytes, which a lost connection refuses.
-	ask bool
 	// untaken is how long one write may take; 0: for ever.
 	untaken time.Duration
+	// given counts the bytes that were taken by the sink, and those that are being
+	// offered to it; may be nil.
+	given *atomic.Int64
 
 	until time.Time // the sink's deadline
 }
@@ -54,25 +43,10 @@ func (f *flow) run(buffer []byte) (from, to error) {
 		case err == nil:
 		case errors.Is(err, io.EOF):
 			return nil, nil
-		case f.ask && errors.Is(err, os.ErrDeadlineExceeded):
-			if to := f.write(nil); to != nil {
-				return nil, to
-			}
-			if err := f.expect(); err != nil {
-				return err, nil
-			}
 		default:
 			return err, nil
 		}
 	}
-}
-
-// expect sets when the sink is asked next.
-func (f *flow) expect() error {
-	if !f.ask {
-		return nil
-	}
-	return f.src.SetReadDeadline(time.Now().Add(askTime))
 }
 
 // write writes within the deadline, which is moved only when half of it is over.
@@ -83,7 +57,13 @@ func (f *flow) write(p []byte) error {
 			return err
 		}
 	}
-	_, err := f.dst.Write(p)
+	if f.given != nil {
+		f.given.Add(int64(len(p)))
+	}
+	n, err := f.dst.Write(p)
+	if f.given != nil {
+		f.given.Add(int64(n - len(p)))
+	}
 	return err
 }
 
@@ -106,8 +86,5 @@ func (b *buffers) run(f *flow) (from, to error) {
 		clear(buffer[:])
 		b.pool.Put(buffer)
 	}()
-	if err := f.expect(); err != nil {
-		return err, nil
-	}
 	return f.run(buffer[:])
 }

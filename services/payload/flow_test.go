@@ -2,7 +2,6 @@ package payload
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -13,49 +12,13 @@ import (
 	"time"
 )
 
-// far is a sink whose other end can be lost.
+// far is a sink that notes its deadline.
 type far struct {
 	bytes.Buffer
-	lost     atomic.Bool
 	deadline time.Time
 }
 
-func (f *far) Write(p []byte) (int, error) {
-	if f.lost.Load() {
-		return 0, errors.New("lost")
-	}
-	return f.Buffer.Write(p)
-}
-
 func (f *far) SetWriteDeadline(t time.Time) error { f.deadline = t; return nil }
-
-func TestALossIsNoticedWhileNothingMoves(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		near, other := net.Pipe()
-		defer near.Close()
-		defer other.Close()
-		sink := &far{}
-		f := &flow{src: near, dst: sink, ask: true}
-		time.AfterFunc(25*time.Second, func() { sink.lost.Store(true) })
-		began := time.Now()
-		from, to := new(buffers).run(f)
-		if from != nil || to == nil || time.Since(began) != 30*time.Second {
-			t.Errorf("ended with %v, %v after %v; want the loss at the next question, 30 s", from, to, time.Since(began))
-		}
-	})
-}
-
-func TestASilentSourceMaySaySomethingAfterAQuestion(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		near, other := net.Pipe()
-		sink := &far{}
-		time.AfterFunc(time.Hour+time.Second, func() { io.WriteString(other, "late"); other.Close() })
-		from, to := new(buffers).run(&flow{src: near, dst: sink, ask: true})
-		if from != nil || to != nil || sink.String() != "late" {
-			t.Errorf("%q, %v, %v", sink.String(), from, to)
-		}
-	})
-}
 
 func TestADeadlineIsMovedWhenHalfOfItIsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -128,7 +91,7 @@ func TestNothingIsAllocatedForAMessage(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		new(buffers).run(&flow{src: in, dst: w, ask: true, untaken: time.Minute})
+		new(buffers).run(&flow{src: in, dst: w, given: new(atomic.Int64), untaken: time.Minute})
 	}()
 	message := make([]byte, 512)
 	allocations := testing.AllocsPerRun(200, func() {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +23,7 @@ const (
 
 // forwardService is the payload of a socket in the domain.
 type forwardService struct {
+	calling calling
 	door
 	config           Config
 	network, address string
@@ -31,15 +33,18 @@ type forwardService struct {
 }
 
 // NewForward returns a service that joins each connection to one to a socket of the
-// domain: network is "unix", or "tcp" with "HOST:PORT". The target is not told who is
-// calling.
+// domain: network is "unix", or "tcp" with "HOST:PORT". A target at a unix socket finds
+// the caller's name as its remote address, as a program of NewOnce does.
 //
-// The service cannot be prepared while the target takes no connection. When it takes
-// none any more, which the next connection or probe finds out, Serve ends with that
-// error, so that the service is NOT_SERVING and peers are refused; but connections
-// that were joined before go on until they end themselves, or the service is stopped.
+// The service cannot be prepared while the target takes no connection. When nobody is
+// there any more to take one, which the next connection or probe finds out, Serve ends
+// with that error, so that the service is NOT_SERVING and peers are refused; but
+// connections that were joined before go on until they end themselves, or the service
+// is stopped. A target that is there and busy, so that a connection waits for 5 s in
+// vain, costs that connection alone: peers can make it busy.
 func NewForward(c Config, network, address string) services.Service {
 	s := &forwardService{config: c.withDefaults(), network: network, address: address}
+	s.calling.begin()
 	s.voice = newVoice(s.config.Log)
 	s.init(s.config, s.handle)
 	return s
@@ -47,7 +52,7 @@ func NewForward(c Config, network, address string) services.Service {
 
 // Prepare implements services.Preparer: it tries the target.
 func (s *forwardService) Prepare(ctx context.Context) error {
-	conn, err := s.dial(ctx)
+	conn, err := s.dial(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -59,27 +64,25 @@ func (s *forwardService) Prepare(ctx context.Context) error {
 func (s *forwardService) Serve(ctx context.Context, l net.Listener) error {
 	o := s.open(l)
 	probing, stop := context.WithCancel(ctx)
-	probed := make(chan struct{})
-	go func() {
-		defer close(probed)
-		s.probe(probing, o)
-	}()
-	defer func() {
-		stop()
-		<-probed
-	}()
+	var bad accident
+	var probes sync.WaitGroup
+	probes.Go(bad.careful(func() { s.probe(probing, o) }, func() { o.shut(errPanic) }))
+	defer bad.rethrow()
+	defer probes.Wait()
+	defer stop()
 	return s.serve(ctx, o)
 }
 
 func (s *forwardService) handle(ctx context.Context, conn net.Conn, caller services.Caller) {
 	o := s.current()
-	far, err := s.dial(ctx)
+	far, err := s.dial(ctx, &caller)
 	if err != nil {
+		cut(conn)
 		if ctx.Err() != nil {
 			return
 		}
 		s.voice.warn("connection not forwarded", "domain", caller.Domain, "error", err)
-		if !shortage(err) {
+		if absent(err) {
 			o.shut(err)
 		}
 		return
@@ -103,18 +106,23 @@ func (s *forwardService) probe(ctx context.Context, o *opening) {
 		if time.Since(time.Unix(0, s.reached.Load())) < s.config.Probe {
 			continue
 		}
-		if err := s.Prepare(ctx); err != nil && ctx.Err() == nil && !shortage(err) {
+		if err := s.Prepare(ctx); err != nil && ctx.Err() == nil && absent(err) {
 			o.shut(err)
 			return
 		}
 	}
 }
 
-// dial connects to the target.
-func (s *forwardService) dial(ctx context.Context) (net.Conn, error) {
+// dial connects to the target: to a unix socket under the name of the caller, if it is
+// for one.
+func (s *forwardService) dial(ctx context.Context, caller *services.Caller) (conn net.Conn, err error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
-	conn, err := dial(ctx, net.Dialer{}, s.network, s.address)
+	if caller != nil && s.network == "unix" {
+		conn, err = s.calling.dial(ctx, s.address, *caller)
+	} else {
+		conn, err = dial(ctx, net.Dialer{}, s.network, s.address)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("forward to %s:%s: %w", s.network, s.address, cause(err))
 	}
@@ -147,10 +155,16 @@ func cause(err error) error {
 	return err
 }
 
-// shortage reports whether a dial failed for want of something on our side, or of
-// room in a backlog: it says nothing of the target.
-func shortage(err error) bool {
+// absent reports whether a dial's error says that nobody takes connections at the
+// address. All else may pass: a full backlog, a dial that took too long, and what this
+// process is out of.
+func absent(err error) bool {
+	var name *net.DNSError
+	if errors.As(err, &name) {
+		return name.IsNotFound
+	}
 	return slices.ContainsFunc([]unix.Errno{
-		unix.EAGAIN, unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.EADDRNOTAVAIL,
+		unix.ECONNREFUSED, unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.EACCES, unix.EPERM,
+		unix.EPROTOTYPE, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.ENETDOWN,
 	}, func(e unix.Errno) bool { return errors.Is(err, e) })
 }

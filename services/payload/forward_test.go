@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"regexp"
 	"sync"
 	"syscall"
 	"testing"
@@ -96,6 +97,34 @@ func TestForwardKeepsBytesAndHalfClose(t *testing.T) {
 	})
 }
 
+func TestATargetAtAUnixSocketSeesWhoCalls(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "target")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	names := make(chan string, 10)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if name := c.RemoteAddr().String(); name != "@" { // a probe has none
+				names <- name
+			}
+			c.Close()
+		}
+	}()
+	h := runForward(t, payload.Config{}, "unix", path)
+	h.dial()
+	if name := <-names; !regexp.MustCompile(`^@xvsock/5/4711/\d+$`).MatchString(name) {
+		t.Errorf("the target sees %q; want @xvsock/5/4711/SERIAL", name)
+	}
+	h.stop()
+}
+
 func TestForwardWaitsForItsTarget(t *testing.T) {
 	each(t, func(t *testing.T, network, address string) {
 		h := runForward(t, payload.Config{}, network, address)
@@ -127,7 +156,7 @@ func TestForwardKeepsItsConnectionsWhenTheTargetTakesNoMore(t *testing.T) {
 		io.WriteString(old, "1")
 		io.ReadFull(old, make([]byte, 1))
 		s.close()
-		if _, err := h.dial().Read(make([]byte, 1)); err == nil {
+		if h.try() == nil {
 			t.Error("served without a target")
 		}
 		h.await(services.NotServing)

@@ -17,17 +17,20 @@ import (
 	"golang.org/x/sys/unix"
 
 	"xvsock/services"
+	"xvsock/vsock"
 )
 
-// host runs services by a supervisor, on TCP in place of vsock, until the test ends.
+// host runs a service by a supervisor until the test ends, on TCP or on the vsock of
+// a domain alone.
 type host struct {
 	t          *testing.T
 	supervisor *services.Supervisor
 	log        *record
 	stop       func() error
 
-	mu   sync.Mutex
-	addr string
+	mu    sync.Mutex
+	addr  string
+	stack *vsock.Stack // nil: on TCP
 }
 
 var caller = services.Caller{Domain: 5, CID: 5, Name: "web", UUID: "6a2e", Port: 4711}
@@ -37,17 +40,34 @@ func identify(net.Conn) (services.Caller, bool) { return caller, true }
 // run starts a service; new makes it with a log.
 func run(t *testing.T, make func(*slog.Logger) services.Service) *host {
 	t.Helper()
-	h := &host{t: t, log: &record{}}
+	return (&host{t: t, log: &record{}}).run(make)
+}
+
+// runVsock is run on vsock.
+func runVsock(t *testing.T, make func(*slog.Logger) services.Service) *host {
+	t.Helper()
+	h := &host{t: t, log: &record{}, stack: vsock.NewStack(vsock.Config{Self: 5})}
+	t.Cleanup(func() { h.stack.Close() })
+	return h.run(make)
+}
+
+func (h *host) listen(uint32) (net.Listener, error) {
+	if h.stack != nil {
+		return h.stack.Listen(5000)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err == nil {
+		h.mu.Lock()
+		h.addr = l.Addr().String()
+		h.mu.Unlock()
+	}
+	return l, err
+}
+
+func (h *host) run(make func(*slog.Logger) services.Service) *host {
+	t := h.t
 	log := slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	h.supervisor = services.NewSupervisor(services.Config{Log: log, Listen: func(uint32) (net.Listener, error) {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err == nil {
-			h.mu.Lock()
-			h.addr = l.Addr().String()
-			h.mu.Unlock()
-		}
-		return l, err
-	}})
+	h.supervisor = services.NewSupervisor(services.Config{Log: log, Listen: h.listen})
 	if err := h.supervisor.Add(services.Info{Name: "kv", Port: 5000}, make(log)); err != nil {
 		t.Fatal(err)
 	}
@@ -103,6 +123,35 @@ func (h *host) dial() *net.TCPConn {
 	h.t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(30 * time.Second))
 	return c.(*net.TCPConn)
+}
+
+// try dials for a connection that is not served, and returns its error, which the
+// dial may have already.
+func (h *host) try() error {
+	h.await(services.Serving)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c, err := net.Dial("tcp", h.addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(30 * time.Second))
+	_, err = c.Read(make([]byte, 1))
+	return err
+}
+
+// call is dial on vsock.
+func (h *host) call() *vsock.Conn {
+	h.t.Helper()
+	h.await(services.Serving)
+	c, err := h.stack.Dial(h.t.Context(), vsock.Addr{CID: vsock.CIDSelf, Port: 5000})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(30 * time.Second))
+	return c
 }
 
 // idle waits until no connection is open.

@@ -13,24 +13,52 @@ import (
 type pair struct {
 	near, far net.Conn
 	buffers   *buffers
-	untaken   time.Duration // by the peer
+	untaken   time.Duration // by the peer, and by the domain once the peer is gone
+	// died reports whether an end that far has just come to is the death of the
+	// program there; nil if nobody can tell.
+	died func() bool
+
+	accident
 }
 
 // run carries both ways until both directions are done, one is lost, or ctx is. It
 // closes both connections.
 func (p *pair) run(ctx context.Context) {
+	defer p.rethrow()
 	defer p.far.Close()
 	defer p.near.Close()
 	defer context.AfterFunc(ctx, p.breakOff)()
-	var both sync.WaitGroup
-	both.Go(func() { p.carry(p.near, p.far, &flow{src: p.near, dst: p.far}) })
-	both.Go(func() { p.carry(p.far, p.near, &flow{src: p.far, dst: p.near, ask: true, untaken: p.untaken}) })
+	// When the peer has closed both directions nobody wants far's words any more.
+	w := newWatch(p.near, p.untaken, func() { closeRead(p.far) }, p.breakOff)
+	ended := make(chan struct{})
+	var both, watching sync.WaitGroup
+	both.Go(p.careful(func() { p.in(&flow{src: p.near, dst: p.far, given: &w.given}) }, p.breakOff))
+	both.Go(p.careful(func() { p.out(&flow{src: p.far, dst: p.near, untaken: p.untaken}) }, p.breakOff))
+	watching.Go(p.careful(func() { w.run(ended) }, p.breakOff))
 	both.Wait()
+	close(ended)
+	p.near.Close()
+	watching.Wait()
 }
 
-// carry is one direction.
-func (p *pair) carry(src, dst net.Conn, f *flow) {
+// in is the direction into the domain.
+func (p *pair) in(f *flow) {
 	from, to := p.buffers.run(f)
+	p.close(p.near, p.far, from, to)
+}
+
+// out is the direction to the peer.
+func (p *pair) out(f *flow) {
+	from, to := p.buffers.run(f)
+	if from == nil && to == nil && p.died != nil && p.died() {
+		p.breakOff()
+		return
+	}
+	p.close(p.far, p.near, from, to)
+}
+
+// close carries the end of a direction on.
+func (p *pair) close(src, dst net.Conn, from, to error) {
 	switch {
 	case from == nil && to == nil:
 		if !closeWrite(dst) {
@@ -43,18 +71,8 @@ func (p *pair) carry(src, dst net.Conn, f *flow) {
 	}
 }
 
-// breakOff ends both directions. Where the far end can tell a loss from an end, it is
-// told.
+// breakOff ends both directions. Who can tell a loss from an end is told.
 func (p *pair) breakOff() {
-	if tcp, ok := p.far.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0) // RST
-	}
-	p.near.Close()
-	p.far.Close()
-}
-
-// closeRead tells the other end that nothing more is read.
-func closeRead(c net.Conn) bool {
-	half, can := c.(interface{ CloseRead() error })
-	return can && half.CloseRead() == nil
+	cut(p.near)
+	cut(p.far)
 }

@@ -171,6 +171,23 @@ func TestAProgramThatCannotBeRunIsSaid(t *testing.T) {
 	}
 }
 
+// There may be no listener for what was prepared.
+func TestWhatWasPreparedAndNotServedIsClearedAway(t *testing.T) {
+	dir := t.TempDir()
+	s := payload.NewOnce(payload.Config{Name: "kv", Port: 5000, Identify: identify, Dir: dir}, program(t, "server"))
+	for range 2 {
+		if err := s.(services.Preparer).Prepare(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+			t.Errorf("%v, %v; want the socket of one program", entries, err)
+		}
+	}
+	s.(io.Closer).Close()
+	noChildren(t)
+	empty(t, dir)
+}
+
 func TestTrampolineNamesWhatItCannotRun(t *testing.T) {
 	for _, args := range [][]string{{payload.TrampolineName}, {payload.TrampolineName, "/no/such/program"}} {
 		if err := payload.Trampoline(args, nil); err == nil || !strings.Contains(err.Error(), args[len(args)-1]) {

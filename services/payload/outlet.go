@@ -1,6 +1,7 @@
 package payload
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"sync"
@@ -68,14 +69,29 @@ func (o *outlet) isFinished() bool {
 	return o.finished
 }
 
-// SetReadDeadline implements source; none counts after finish.
-func (o *outlet) SetReadDeadline(t time.Time) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.finished {
-		return nil
-	}
-	return o.file.SetReadDeadline(t)
-}
-
 func (o *outlet) Close() error { return o.file.Close() }
+
+// drain takes what lies in a pipe whose writing end f is, for want of a reader, and
+// returns how much that was; 0 if it cannot be done.
+func drain(f *os.File) (n int) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	_ = raw.Control(func(fd uintptr) {
+		r, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return
+		}
+		defer unix.Close(r)
+		buffer := make([]byte, 4<<10)
+		for n < maxPipe {
+			some, err := unix.Read(r, buffer)
+			if err != nil || some <= 0 { // EAGAIN: it is empty
+				return
+			}
+			n += some
+		}
+	})
+	return n
+}

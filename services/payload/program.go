@@ -1,11 +1,13 @@
 package payload
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -22,8 +24,8 @@ const (
 	restTime = time.Second
 )
 
-// searchPath is the PATH of every program.
-const searchPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+// fallbackPath is the PATH of programs if this process has none.
+const fallbackPath = "/usr/bin:/bin"
 
 // program is one run of a program.
 //
@@ -34,7 +36,8 @@ type program struct {
 	process Process
 	voice   *voice
 	began   time.Time
-	stopped bool // by us
+	stopped atomic.Bool   // by us
+	took    time.Duration // its life, once it was seen to have ended
 }
 
 // command returns a command for args, to be given its files and started.
@@ -46,11 +49,22 @@ func (c *Config) command(args []string, env ...string) *exec.Cmd {
 	return &exec.Cmd{
 		Path: args[0],
 		Args: args,
-		Env: append([]string{searchPath, "XVSOCK_SERVICE=" + c.Name,
-			fmt.Sprintf("XVSOCK_PORT=%d", c.Port)}, env...),
+		Env: append(append(surroundings(), "XVSOCK_SERVICE="+c.Name,
+			fmt.Sprintf("XVSOCK_PORT=%d", c.Port)), env...),
 		Dir:         "/",
 		SysProcAttr: attr,
 	}
+}
+
+// surroundings are what programs take over from this process, and all of it.
+func surroundings() []string {
+	env := []string{"PATH=" + cmp.Or(os.Getenv("PATH"), fallbackPath)}
+	for _, name := range []string{"HOME", "TERM"} {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
 }
 
 // start starts a command. Files that were given to it are closed, whatever comes of
@@ -73,7 +87,7 @@ func closeAll(files []*os.File) {
 
 // stop ends the program. It takes 3 s at most.
 func (p *program) stop() {
-	p.stopped = true
+	p.stopped.Store(true)
 	for _, step := range []struct {
 		signal unix.Signal
 		wait   time.Duration
@@ -89,20 +103,62 @@ func (p *program) stop() {
 // bury kills what is left of the program's group, and says how the program ended.
 func (p *program) bury() {
 	p.signal(unix.SIGKILL)
-	if within(p.process.Done(), 0) {
+	if p.ended() {
 		p.voice.ended(p)
 	}
+}
+
+// ended reports whether the program has ended, and notes how long it lived. One
+// goroutine at a time asks.
+func (p *program) ended() bool {
+	if !within(p.process.Done(), 0) {
+		return false
+	}
+	if p.took == 0 {
+		p.took = time.Since(p.began)
+	}
+	return true
 }
 
 // status returns how the program ended, nil if with status 0. It has ended.
 func (p *program) status() error { return p.process.Wait(context.Background()) }
 
-// signal sends a signal to the program's group.
+// failure says which program failed, after how long and how; nil if it ended with
+// status 0. It has ended.
+func (p *program) failure(path string) error {
+	if err := p.status(); err != nil {
+		return fmt.Errorf("%s ended after %v: %w", path, p.took.Round(time.Millisecond), err)
+	}
+	return nil
+}
+
+// killed reports whether the program ended by a signal, or does not end at all: what
+// it was about to say is not said. A status, whichever, is a program's own word.
+func (p *program) killed() bool {
+	if !within(p.process.Done(), 0) {
+		return true
+	}
+	return signaled(p.status())
+}
+
+// died reports whether the end of what the program says, which was just seen, came by
+// its being killed.
+func (p *program) died() bool {
+	if !within(p.process.Done(), 0) && !exiting(p.process.PID()) {
+		return false // it lives, and has closed its output
+	}
+	within(p.process.Done(), restTime)
+	return p.killed()
+}
+
+// signal sends a signal to the program's group, whose number is the program's pid.
 //
-// The group's number is the program's pid. As long as the program was not waited
-// for, or the group has a member, the kernel gives the number to nobody else. So
-// after the program's end a process of that pid is a stranger and the group is empty;
-// if there is none, the number leads to the group or to nobody.
+// As long as the program was not waited for, or the group has a member, the kernel
+// gives the number to nobody else. So if after the program's end there is a process of
+// that pid, it is a stranger and the group is empty. If there is none, the number
+// leads to what is left of the group, or to nobody; that a stranger gets it, and makes
+// a group of it, between the look and the signal is not ruled out, but takes as many
+// new processes in that moment as there are pids.
 func (p *program) signal(sig unix.Signal) {
 	pid := p.process.PID()
 	if pid <= 1 { // would be everybody, or our own group

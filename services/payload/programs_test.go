@@ -153,6 +153,9 @@ func server(args []string) {
 				if err != nil {
 					break
 				}
+				if line == "crash\n" {
+					syscall.Kill(os.Getpid(), syscall.SIGKILL)
+				}
 				if line == "die\n" {
 					fmt.Fprint(c, "dying")
 					syscall.Exit(3)

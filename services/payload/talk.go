@@ -3,10 +3,10 @@ package payload
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -15,8 +15,10 @@ import (
 //
 //	both --peer ended its sending--> program's stdin closed
 //	both --program closed stdout---> peer's reading ended
-//	  any --program ended----------> rest of the output, then the connection's end
-//	  any --connection lost, ctx---> program stopped
+//	  any --program exited---------> rest of the output, then the connection's end
+//	  any --program was killed-----> rest of the output, then the connection's reset
+//	  any --peer gone (see watch)--> program stopped, connection reset
+//	  any --ctx--------------------> the same
 type talk struct {
 	conn    net.Conn
 	program *program
@@ -26,24 +28,49 @@ type talk struct {
 	stdin          *os.File
 	stdout, stderr *outlet
 
-	once sync.Once
-	lost chan struct{} // closed when the connection is
+	watch *watch
+	once  sync.Once
+	lost  chan struct{} // closed when the peer is
+
+	// ledBy says that the peer has ended a direction while the program ran.
+	ledBy atomic.Bool
+	hung  sync.Once
+	heard bool // the program has read something; known once stdin is closed
+
+	accident
+}
+
+// newTalk makes the talk of a connection with a program that runs; ours are our ends
+// of its three pipes.
+func newTalk(conn net.Conn, p *program, ours [3]*os.File, c *Config, b *buffers) *talk {
+	t := &talk{
+		conn: conn, program: p, buffers: b, untaken: c.Untaken,
+		stdin: ours[0], stdout: newOutlet(ours[1]), stderr: newOutlet(ours[2]),
+		lost: make(chan struct{}),
+	}
+	t.watch = newWatch(conn, c.Grace, nil, t.lose)
+	return t
 }
 
 // run returns when the connection and the program have ended, and no goroutine,
-// descriptor or process is left of them. After ctx is done it takes 4 s at most.
-func (t *talk) run(ctx context.Context) {
-	var input, output sync.WaitGroup
-	input.Go(t.input)
-	output.Go(t.output)
-	output.Go(t.errors)
-	said := make(chan struct{})
+// descriptor or process is left of them. After ctx is done it takes 4 s at most. Own
+// reports whether the program's end was its own doing: not ours, and none that the
+// peer had a part in.
+func (t *talk) run(ctx context.Context) (own bool) {
+	defer t.rethrow()
+	var input, output, watching sync.WaitGroup
+	input.Go(t.careful(t.input, t.lose))
+	output.Go(t.careful(t.output, t.lose))
+	output.Go(t.careful(t.errors, t.lose))
+	ended, said := make(chan struct{}), make(chan struct{})
+	watching.Go(t.careful(func() { t.watch.run(ended) }, t.lose))
 	go func() {
 		defer close(said)
 		output.Wait()
 	}()
 	select {
 	case <-t.program.process.Done():
+		own = !t.ledBy.Load() && t.program.ended()
 		within(said, restTime)
 	case <-t.lost:
 		t.program.stop()
@@ -53,41 +80,77 @@ func (t *talk) run(ctx context.Context) {
 	t.program.bury()
 	t.stdout.finish()
 	t.stderr.finish()
-	if t.program.stopped {
-		t.conn.Close() // it may be what output waits for
+	if t.program.stopped.Load() {
+		within(said, drainTime)
+		cut(t.conn) // it may be what output waits for
 	}
 	<-said // after the program's own end bounded by untaken, and by ctx
+	t.hangUp(own)
+	if t.program.killed() {
+		cut(t.conn)
+	}
 	t.conn.Close()
-	t.stdin.Close()
+	close(ended)
 	input.Wait()
+	watching.Wait()
 	t.stdout.Close()
 	t.stderr.Close()
+	return own && !t.heard
 }
 
-// input carries from the peer to the program. A program that reads no more does not
-// keep the peer's loss from being noticed.
+// input carries from the peer to the program. To one that reads no more the peer may
+// go on sending.
 func (t *talk) input() {
-	from, to := t.buffers.run(&flow{src: t.conn, dst: t.stdin})
-	t.stdin.Close()
+	from, to := t.buffers.run(&flow{src: t.conn, dst: t.stdin, given: &t.watch.given})
 	if to != nil {
+		t.hangUp(true)
 		from, _ = t.buffers.run(&flow{src: t.conn, dst: drop{}})
 	}
+	t.hangUp(!t.led())
 	if from != nil {
 		t.lose()
+		return
 	}
+	t.watch.half()
 }
 
-// output carries from the program to the peer.
+// led notes that the peer has ended a direction, unless the program had ended before.
+func (t *talk) led() bool {
+	if within(t.program.process.Done(), 0) {
+		return false
+	}
+	t.ledBy.Store(true)
+	return true
+}
+
+// hangUp closes the program's standard input. Deaf says that the program reads no more,
+// so that what it has not read can be told.
+func (t *talk) hangUp(deaf bool) {
+	t.hung.Do(func() {
+		given := t.watch.given.Load()
+		t.heard = !deaf || given > 0 && given > int64(drain(t.stdin))
+		t.stdin.Close()
+	})
+}
+
+// output carries from the program to the peer. How the connection ends after the
+// death of the program is decided when that is known.
 func (t *talk) output() {
-	_, to := t.buffers.run(&flow{src: t.stdout, dst: t.conn, ask: true, untaken: t.untaken})
+	from, to := t.buffers.run(&flow{src: t.stdout, dst: t.conn, untaken: t.untaken})
 	switch {
-	case to == nil:
+	case to == nil && from == nil:
+		if t.program.stopped.Load() || t.program.died() {
+			return
+		}
 		closeWrite(t.conn)
 	case errors.Is(to, syscall.EPIPE):
+		t.led()
 		t.stdout.Close() // the peer reads no more: SIGPIPE for who still writes
 	default:
 		t.lose()
+		return
 	}
+	t.watch.half()
 }
 
 // errors carries what the program says to the log.
@@ -98,12 +161,5 @@ func (t *talk) errors() {
 	l.flush()
 }
 
-// lose says that the connection is lost. After the program's end it means nothing.
+// lose says that the peer is lost. After the program's end it means nothing.
 func (t *talk) lose() { t.once.Do(func() { close(t.lost) }) }
-
-// closeWrite tells the other end that no more comes, where it can be said apart from
-// the connection's end.
-func closeWrite(c io.Writer) bool {
-	half, can := c.(interface{ CloseWrite() error })
-	return can && half.CloseWrite() == nil
-}

@@ -11,14 +11,15 @@ import (
 
 const (
 	maxLine   = 1 << 10
-	lineRate  = 50 // a second
-	lineBurst = 200
+	lineRate  = 10 // a second
+	lineBurst = 100
 	endRate   = 1 // a second
 	endBurst  = 10
 )
 
 // voice is what the programs of one service may say in the log: what they write, and
-// how they end. Both are bounded, because a peer can make a program write and end.
+// how they end. Both are bounded, because a peer can make a program write and end, and
+// the log that it shares with the rest of the domain keeps so many records and no more.
 type voice struct {
 	log     *slog.Logger
 	lines   *rate.Limiter
@@ -50,8 +51,8 @@ func (v *voice) ended(p *program) {
 	if err != nil {
 		status = err.Error()
 	}
-	args := []any{"pid", p.process.PID(), "status", status, "took", time.Since(p.began).Round(time.Millisecond)}
-	if err == nil || p.stopped {
+	args := []any{"pid", p.process.PID(), "status", status, "took", p.took.Round(time.Millisecond)}
+	if err == nil || p.stopped.Load() {
 		v.log.Debug("program ended", args...)
 	} else {
 		v.warn("program ended", args...)

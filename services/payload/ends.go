@@ -1,0 +1,33 @@
+package payload
+
+import (
+	"io"
+	"net"
+)
+
+// cut ends a connection so that its other end sees a loss, and does not take the part
+// that it has for the whole. It may be called for one that is closed.
+func cut(c net.Conn) {
+	switch conn := c.(type) {
+	case interface{ Reset() error }: // vsock.Conn
+		_ = conn.Reset()
+	case *net.TCPConn:
+		_ = conn.SetLinger(0) // RST
+		conn.Close()
+	default:
+		c.Close() // a unix socket can say no more
+	}
+}
+
+// closeWrite tells the other end that no more comes, where it can be said apart from
+// the connection's end.
+func closeWrite(c io.Writer) bool {
+	half, can := c.(interface{ CloseWrite() error })
+	return can && half.CloseWrite() == nil
+}
+
+// closeRead tells the other end that nothing more is read.
+func closeRead(c net.Conn) bool {
+	half, can := c.(interface{ CloseRead() error })
+	return can && half.CloseRead() == nil
+}

@@ -1,0 +1,113 @@
+package payload
+
+import (
+	"errors"
+	"net"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// askTime is how often a connection that does not tell its end is asked.
+const askTime = 10 * time.Second
+
+// teller is a connection that tells its end, as a vsock.Conn does. Any other is asked
+// by a write of no bytes, which a lost one refuses.
+type teller interface {
+	// Done is closed when the connection carries nothing more.
+	Done() <-chan struct{}
+	// Err is then nil if both directions had ended, else why they were lost.
+	Err() error
+}
+
+// watch notices that the peer of a connection is gone, whichever of the flows runs
+// and whatever it waits for:
+//
+//	there --reset, or its link lost--------------------------------------> lost
+//	  |                                                                     ^
+//	  +-----both directions ended--> over --nothing given for the grace-----+
+//
+// Where the peer has closed in order, what it sent last is still given, as long as
+// somebody takes it.
+type watch struct {
+	conn  net.Conn
+	grace time.Duration
+	given atomic.Int64 // bytes of the peer's, see flow
+	over  func()       // called once, when both directions have ended; may be nil
+	lose  func()       // called when the peer is lost; may be called again
+
+	halves atomic.Int32  // directions whose flow has ended in order
+	both   chan struct{} // closed when that is both
+}
+
+func newWatch(conn net.Conn, grace time.Duration, over, lose func()) *watch {
+	return &watch{conn: conn, grace: grace, over: over, lose: lose, both: make(chan struct{})}
+}
+
+// half notes that the flow of one direction has ended in order.
+func (w *watch) half() {
+	if w.halves.Add(1) == 2 {
+		close(w.both)
+	}
+}
+
+// run watches until the peer is lost, or stop is closed. It may wait for the
+// connection, so that who closes stop closes that too.
+func (w *watch) run(stop <-chan struct{}) {
+	var done <-chan struct{}
+	var ask <-chan time.Time
+	t, tells := w.conn.(teller)
+	if tells {
+		done = t.Done()
+	} else {
+		ticker := time.NewTicker(askTime)
+		defer ticker.Stop()
+		ask = ticker.C
+	}
+	for {
+		select {
+		case <-stop:
+			return
+		case <-w.both:
+			w.linger(stop)
+			return
+		case <-done:
+			if t.Err() == nil {
+				w.linger(stop)
+			} else {
+				w.lose()
+			}
+			return
+		case <-ask:
+			switch _, err := w.conn.Write(nil); {
+			case errors.Is(err, syscall.EPIPE): // one direction; that is all it can tell
+				ask = nil
+			case err != nil:
+				w.lose()
+				return
+			}
+		}
+	}
+}
+
+// linger waits until the grace has passed without anything given.
+func (w *watch) linger(stop <-chan struct{}) {
+	if w.over != nil {
+		w.over()
+	}
+	ticker := time.NewTicker(w.grace)
+	defer ticker.Stop()
+	for last := w.given.Load(); ; {
+		select {
+		case <-stop:
+			return
+		case <-ticker.C:
+		}
+		now := w.given.Load()
+		if now == last {
+			w.lose()
+			return
+		}
+		last = now
+	}
+}

@@ -1,0 +1,95 @@
+package payload
+
+import (
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// telling is a connection that tells its end.
+type telling struct {
+	net.Conn
+	done chan struct{}
+	err  error
+}
+
+func (c *telling) Done() <-chan struct{} { return c.done }
+func (c *telling) Err() error            { return c.err }
+
+func (c *telling) Write([]byte) (int, error) { panic("it was asked") }
+
+// asked is one that has to be asked.
+type asked struct {
+	net.Conn
+	mu  sync.Mutex
+	err error
+}
+
+func (c *asked) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(p), c.err
+}
+
+func (c *asked) end(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.err = err
+}
+
+// Everything happens 25 s after the beginning, and the grace is 10 s.
+func TestALossIsNoticedWhateverTheFlowsDo(t *testing.T) {
+	lost := errors.New("lost")
+	for name, test := range map[string]struct {
+		end  func(w *watch, c *telling, a *asked)
+		want time.Duration // 0: never
+		over bool
+		tell bool
+	}{
+		"a reset is told":                  {func(_ *watch, c *telling, _ *asked) { c.err = lost; close(c.done) }, 25 * time.Second, false, true},
+		"an orderly end is told":           {func(_ *watch, c *telling, _ *asked) { close(c.done) }, 35 * time.Second, true, true},
+		"a loss is asked for":              {func(_ *watch, _ *telling, a *asked) { a.end(lost) }, 30 * time.Second, false, false},
+		"a peer that reads no more":        {func(_ *watch, _ *telling, a *asked) { a.end(syscall.EPIPE) }, 0, false, false},
+		"both flows have ended":            {func(w *watch, _ *telling, _ *asked) { w.half(); w.half() }, 35 * time.Second, true, false},
+		"both have, where the end is told": {func(w *watch, _ *telling, _ *asked) { w.half(); w.half() }, 35 * time.Second, true, true},
+		"one flow has ended":               {func(w *watch, _ *telling, _ *asked) { w.half() }, 0, false, true},
+		"what was sent last is still taken": {func(w *watch, c *telling, _ *asked) {
+			close(c.done)
+			for i := range 6 {
+				time.AfterFunc(time.Duration(i)*7*time.Second, func() { w.given.Add(1) })
+			}
+		}, 75 * time.Second, true, true}, // the last at 60 s
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, a := &telling{done: make(chan struct{})}, &asked{}
+				var conn net.Conn = a
+				if test.tell {
+					conn = c
+				}
+				began := time.Now()
+				var after atomic.Int64
+				over := 0
+				w := newWatch(conn, 10*time.Second, func() { over++ }, func() { after.Store(int64(time.Since(began))) })
+				stop, ended := make(chan struct{}), make(chan struct{})
+				go func() { defer close(ended); w.run(stop) }()
+				time.Sleep(25 * time.Second)
+				test.end(w, c, a)
+				time.Sleep(time.Hour)
+				close(stop)
+				<-ended
+				if got := time.Duration(after.Load()); got != test.want {
+					t.Errorf("lost after %v; want %v", got, test.want)
+				}
+				if (over > 0) != test.over || over > 1 {
+					t.Errorf("over was said %d times", over)
+				}
+			})
+		})
+	}
+}
