@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 
@@ -49,8 +50,9 @@ func (o *orders) Services(context.Context) ([]control.ServiceStatus, error) {
 		status := control.ServiceStatus{
 			Name: s.Name, Port: s.Port, State: s.State, Starts: s.Starts, Panics: s.Panics, Since: s.Since,
 		}
-		if s.Err != nil {
-			status.Error = s.Err.Error()
+		// Why it ended last, or what is wrong with it though it goes on.
+		if err := cmp.Or(s.Err, s.Fault); err != nil {
+			status.Error = err.Error()
 		}
 		list = append(list, status)
 	}

@@ -201,3 +201,6 @@ func (e *ExitError) Error() string {
 	}
 	return fmt.Sprintf("exit status %d", e.Status.ExitStatus())
 }
+
+// Signaled reports whether a signal ended the program.
+func (e *ExitError) Signaled() bool { return e.Status.Signaled() }

@@ -240,3 +240,11 @@ func raise(t *testing.T, sig unix.Signal) {
 		t.Fatal(err)
 	}
 }
+
+func TestAnExitErrorTellsASignalFromAStatus(t *testing.T) {
+	for status, want := range map[unix.WaitStatus]bool{unix.WaitStatus(unix.SIGKILL): true, 1 << 8: false} {
+		if err := (&pid1.ExitError{Status: status}); err.Signaled() != want {
+			t.Errorf("%v: Signaled() = %v", err, !want)
+		}
+	}
+}
