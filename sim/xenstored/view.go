@@ -181,6 +181,11 @@ func (v view) remove(path string, event func(path string, n *node, top bool)) {
 
 func (v view) removeTree(path string, top bool, event func(string, *node, bool)) {
 	n := v.read(path)
+	if n == nil {
+		// A transaction has its parent as it was, and somebody else has removed it since:
+		// that the transaction has looked makes it fail at its end.
+		return
+	}
 	for _, name := range n.children {
 		v.removeTree(childOf(path, name), false, event)
 	}
