@@ -58,12 +58,6 @@ type Acceptor struct {
 	handlers sync.WaitGroup
 }
 
-// Refused returns how many connections were closed unserved.
-func (a *Acceptor) Refused() uint64 { return a.refused.Load() }
-
-// Panics returns how many connections ended in a panic. Each is a bug.
-func (a *Acceptor) Panics() uint64 { return a.panics.Load() }
-
 // Counts implements Counter for the service whose acceptor it is.
 func (a *Acceptor) Counts() (open, served, refused, panics uint64) {
 	return uint64(a.bounds().Held()), a.served.Load(), a.refused.Load(), a.panics.Load()

@@ -104,8 +104,8 @@ func TestAcceptorBoundsConnections(t *testing.T) {
 		if !closedAtOnce(l.dial(0xFFFF)) {
 			t.Error("a connection from nobody knows whom was served")
 		}
-		if a.Refused() != 3 {
-			t.Errorf("Refused() = %d; want 3", a.Refused())
+		if _, _, refused, _ := a.Counts(); refused != 3 {
+			t.Errorf("%d refused; want 3", refused)
 		}
 		cancel()
 		if err := <-ended; err != nil {
@@ -153,8 +153,8 @@ func TestPanicCostsOneConnection(t *testing.T) {
 		if closedAtOnce(honest) {
 			t.Error("another domain's connection was lost")
 		}
-		if a.Panics() != 20 {
-			t.Errorf("Panics() = %d; want 20", a.Panics())
+		if _, _, _, panics := a.Counts(); panics != 20 {
+			t.Errorf("%d panics; want 20", panics)
 		}
 		cancel()
 		<-ended
