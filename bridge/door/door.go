@@ -1,0 +1,3 @@
+// Package door serves the unix socket through which programs of the domain make and
+// take connections.
+package door
