@@ -45,15 +45,19 @@ func (f Fatal) String() string {
 
 // Config is what a domain was told, checked and with every default in place.
 type Config struct {
-	Mode     Mode           // mode
-	Name     string         // name: a label for people, never an identity; may be empty
-	Services []Service      // what to run: those that every domain runs, then those of service
-	Policy   string         // policy: PolicyInStore, or the path of a directory
-	Budgets  map[string]int // budget: what a frontend of a backend may use, by name; those not given are missing
-	Modules  []string       // module: kernel modules to load beside the drivers for Xen
-	Log      slog.Level     // log
-	Panic    Fatal          // panic
-	Strict   bool           // strict: with a Problem the domain is not to run
+	Mode      Mode           // mode
+	Name      string         // name: a label for people, never an identity; may be empty
+	Services  []Service      // what to run: those that every domain runs, then those of service
+	Policy    string         // policy: PolicyInStore, or the path of a directory
+	Budgets   map[string]int // budget: what a frontend of a backend may use, by name; those not given are missing
+	Bridge    Toggle         // bridge: the kernel's AF_VSOCK sockets reach other domains
+	Deny      []PortRange    // bridge-deny: ports that programs may not connect to
+	DoorMode  uint32         // door-mode: rights of the unix socket for programs
+	DoorGroup string         // door-group: its group
+	Modules   []string       // module: kernel modules to load beside the drivers for Xen
+	Log       slog.Level     // log
+	Panic     Fatal          // panic
+	Strict    bool           // strict: with a Problem the domain is not to run
 
 	keys   []Key             // of the table that made it
 	origin map[string]string // by key: the source of the value

@@ -56,6 +56,14 @@ func Settings(builtin []Builtin) Table {
 			get:     func(c Config) []string { return given(c.Policy) },
 		},
 		budgetKey(),
+		oneOf(Key{
+			Name: "bridge", Example: []string{"off"},
+			Help: "Whether programs of the domain reach others by the kernel's AF_VSOCK sockets, where its kernel has vhost_vsock.\n" +
+				"The unix socket for programs is there in any case.",
+		}, Toggle(true), []Toggle{true, false}, func(c *Config) *Toggle { return &c.Bridge }),
+		denyKey(),
+		doorModeKey(),
+		doorGroupKey(),
 		moduleKey(),
 		oneOf(Key{
 			Name: "log", Help: "The least level of what is logged.", Example: []string{"debug"},
