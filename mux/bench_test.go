@@ -100,6 +100,70 @@ func TestNoAllocations(t *testing.T) {
 	})
 }
 
+// counter is a Relay that says how much data it got.
+type counter struct{ got chan int }
+
+// Deliver implements Relay.
+func (e *counter) Deliver(_ *Session, p Packet, a, b []byte) bool {
+	if p.Op == OpData {
+		e.got <- len(a) + len(b)
+	}
+	return true
+}
+
+// Reset implements Relay.
+func (e *counter) Reset(Packet) {}
+
+// Lost implements Relay.
+func (e *counter) Lost() {}
+
+// relayedEcho returns a function that passes a message of size bytes from one kernel to
+// the other and back.
+func relayedEcho(t testing.TB, size int) (p *pair, echo func()) {
+	a, b := &counter{got: make(chan int, 64)}, &counter{got: make(chan int, 64)}
+	p = newRelayPair(64<<10, a, b, Config{})
+	open(t, p, a, b, TypeStream)
+	msg := make([]byte, size)
+	pass := func(from *Session, k, to *counter, local, remote uint32) {
+		if err := from.Send(k, Packet{Local: local, Remote: remote, Type: TypeStream, Op: OpCreditUpdate}, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := from.Send(k, Packet{Local: local, Remote: remote, Type: TypeStream, Op: OpData}, msg); err != nil {
+			t.Fatal(err)
+		}
+		for n := 0; n < size; {
+			n += <-to.got
+		}
+	}
+	return p, func() {
+		pass(p.a, a, b, 5000, 7)
+		pass(p.b, b, a, 7, 5000)
+	}
+}
+
+// No allocation per message of a relayed connection either.
+func TestRelayingAllocatesNothing(t *testing.T) {
+	for _, size := range []int{64, 64 << 10} {
+		p, echo := relayedEcho(t, size)
+		for range 100 {
+			echo()
+		}
+		if n := testing.AllocsPerRun(1000, echo); n != 0 {
+			t.Errorf("%v allocations an echo of %d bytes", n, size)
+		}
+		p.stop()
+	}
+}
+
+func BenchmarkRelayedEcho64(b *testing.B) {
+	p, echo := relayedEcho(b, 64)
+	defer p.stop()
+	b.ReportAllocs()
+	for b.Loop() {
+		echo()
+	}
+}
+
 func BenchmarkEcho64(b *testing.B) {
 	p, c := echoPair(b, 64)
 	defer p.stop()

@@ -12,7 +12,7 @@ import (
 // its connections are reset and Run returns (rule R16).
 func TestAPanicInThePumpEndsTheLink(t *testing.T) {
 	a, b := muxtest.Pipe(64 << 10)
-	faulty := mux.NewSession(a, mux.Config{Route: func(local, _ uint32) (mux.Acceptor, mux.Reason) { panic("a bug") }})
+	faulty := mux.NewSession(a, mux.Config{Route: func(local, _ uint32) mux.Route { panic("a bug") }})
 	honest := mux.NewSession(b, mux.Config{})
 	ran := make(chan error, 2)
 	go func() { ran <- faulty.Run() }()

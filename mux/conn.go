@@ -26,8 +26,8 @@ func (a Addr) String() string { return strconv.FormatUint(uint64(a.Port), 10) }
 //
 // A Conn holds receive budget until it is closed.
 type Conn struct {
+	lane
 	s        *Session
-	key      tuple
 	incoming bool
 
 	recv   receiver
@@ -58,10 +58,6 @@ type Conn struct {
 	writeErr error  // for Write, and for Dial
 	cond     sync.Cond
 	deadline deadline // of Write
-	share    share
-
-	inControl, inData, inLinger node
-	lingerEnd                   time.Time
 }
 
 var _ net.Conn = (*Conn)(nil)
@@ -69,12 +65,12 @@ var _ net.Conn = (*Conn)(nil)
 // newConn returns a connection that is in no table yet, or nil if there is no
 // budget for it. Until it is open it sends nothing.
 func newConn(s *Session, k tuple, incoming bool) *Conn {
-	c := &Conn{s: s, key: k, incoming: incoming}
+	c := &Conn{s: s, incoming: incoming}
 	if !c.recv.init(s.cfg.Budget) {
 		return nil
 	}
 	c.cond.L = &s.mu
-	c.inControl.conn, c.inData.conn, c.inLinger.conn = c, c, c
+	c.lane.init(k, c)
 	return c
 }
 

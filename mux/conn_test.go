@@ -256,7 +256,7 @@ func TestCrossingRequests(t *testing.T) {
 // still sees RESPONSE first.
 func TestAcceptorIsFasterThanResponse(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		v := newVictim(t, Config{Route: func(uint32, uint32) (Acceptor, Reason) { return hasty{}, 0 }})
+		v := newVictim(t, Config{Route: func(uint32, uint32) Route { return Route{Acceptor: hasty{}} }})
 		defer v.stop()
 		v.send(in(opRequest), nil)
 		v.expect()

@@ -18,7 +18,9 @@ func (s *Session) Dial(ctx context.Context, local, remote uint32) (*Conn, error)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.DialTimeout, syscall.ETIMEDOUT)
 	defer cancel()
-	c, err := s.request(tuple{local, remote})
+	var c *Conn
+	k := tuple{local, remote}
+	err := s.request(k, func(p pass) (err error) { c, err = s.begin(k, p); return err })
 	if err != nil {
 		return nil, err
 	}
@@ -34,21 +36,21 @@ func (s *Session) Dial(ctx context.Context, local, remote uint32) (*Conn, error)
 	return c, nil
 }
 
-// request makes the tuple and sends REQUEST. It asks for a permit only when the
-// tuple could be entered, as a permit may count against a rate.
-func (s *Session) request(k tuple) (*Conn, error) {
+// request makes the tuple by begin. It asks for a permit only when the tuple could be
+// entered, as a permit may count against a rate.
+func (s *Session) request(k tuple, begin func(p pass) error) error {
 	for {
 		var err error
 		s.withLock(func() { err = s.vacant(k) })
 		if err != nil {
-			return nil, err
+			return err
 		}
 		p, r := s.permit(k, false)
 		if r != ReasonNone {
-			return nil, &ResetError{Reason: r, Dial: true}
+			return &ResetError{Reason: r, Dial: true}
 		}
-		if c, err := s.begin(k, p); !errors.Is(err, errReviewed) {
-			return c, err
+		if err := begin(p); !errors.Is(err, errReviewed) {
+			return err
 		}
 	}
 }
@@ -57,13 +59,9 @@ func (s *Session) request(k tuple) (*Conn, error) {
 func (s *Session) begin(k tuple, p pass) (*Conn, error) {
 	s.mu.Lock()
 	defer s.unlock()
-	first := s.table.len() == 0
 	c, err := s.enter(k, p, false)
 	if err != nil {
 		return nil, err
-	}
-	if first {
-		s.t.Wake() // the pump may wait without limit
 	}
 	c.open = true
 	c.want(pendRequest)
@@ -106,30 +104,45 @@ func (s *Session) vacant(k tuple) error {
 }
 
 // enter makes a connection and puts it into the table, where it stands under
-// the permit of p; if it cannot, the permit is released. The first tuple starts
-// the clock of silence. The caller holds mu.
+// the permit of p; if it cannot, the permit is released. The caller holds mu.
 func (s *Session) enter(k tuple, p pass, incoming bool) (*Conn, error) {
+	if err := s.admissible(k, p); err != nil {
+		return nil, err
+	}
+	c := newConn(s, k, incoming)
+	if c == nil {
+		p.release()
+		return nil, syscall.ENOBUFS
+	}
+	s.seat(k, c, p, incoming)
+	return c, nil
+}
+
+// admissible returns why no tuple can be entered under k with the permit of p, which
+// is released then, or nil. The caller holds mu.
+func (s *Session) admissible(k tuple, p pass) error {
 	err := s.vacant(k)
 	if err == nil && p.reviews != s.reviews.Load() {
 		err = errReviewed
 	}
-	var c *Conn
-	if err == nil {
-		if c = newConn(s, k, incoming); c == nil {
-			err = syscall.ENOBUFS
-		}
-	}
 	if err != nil {
 		p.release()
-		return nil, err
 	}
+	return err
+}
+
+// seat puts a tuple that is admissible into the table. The first one starts the clock
+// of silence, and the pump, which may wait without limit. The caller holds mu.
+func (s *Session) seat(k tuple, o owner, p pass, incoming bool) {
 	if s.table.len() == 0 {
 		s.since = time.Now()
 		s.hear(s.since)
+		if !incoming {
+			s.t.Wake()
+		}
 	}
 	s.theirs = incoming
-	s.table.put(k, entry{owner: c, permit: p.permit})
-	return c, nil
+	s.table.put(k, entry{owner: o, permit: p.permit})
 }
 
 // leave takes a tuple out of the table, and gives up what it stood under. The

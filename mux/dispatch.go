@@ -6,25 +6,37 @@ import (
 	"time"
 )
 
-// dispatch gives a frame to the owner of its tuple. A frame for no tuple is
-// answered with RST, but for RST, which is answered by nothing.
-func (s *Session) dispatch(h header, a, b []byte) {
+// dispatch gives a frame to the owner of its tuple, and returns false if the frame
+// has to stay in the ring. A frame for no tuple is answered with RST, but for RST,
+// which is answered by nothing.
+func (s *Session) dispatch(h header, a, b []byte) bool {
 	k := tuple{local: h.dst, remote: h.src}
 	if o := s.table.get(k); o != nil {
-		o.frame(h, a, b)
-		return
+		return o.frame(h, a, b)
 	}
 	switch h.op {
 	case opReset:
 		s.strays.Add(1)
 	case opRequest:
-		if r, ok := s.accept(h, k); !ok {
-			s.refuse(h, r)
-		}
+		return s.requested(h, k)
 	default:
 		s.strays.Add(1)
 		s.refuse(h, ReasonNone)
 	}
+	return true
+}
+
+// requested makes a connection of REQUEST, or refuses it; false: the REQUEST has to
+// stay in the ring.
+func (s *Session) requested(h header, k tuple) bool {
+	t, r, ok := s.accept(h, k)
+	switch {
+	case !ok:
+		s.refuse(h, r)
+	case t != nil:
+		return s.deliver(t, h, nil, nil)
+	}
+	return true
 }
 
 // refuse answers a frame of no tuple.
@@ -34,32 +46,52 @@ func (s *Session) refuse(h header, r Reason) {
 	s.tx.resets.push(stray{local: h.dst, remote: h.src, typ: h.typ, reason: r})
 }
 
-// accept makes a connection of REQUEST, or returns why not. SEQPACKET has no
-// meaning for a stream's owner. Who has no permit does not learn whether anybody
-// listens.
-func (s *Session) accept(h header, k tuple) (Reason, bool) {
-	if h.typ != typeStream || !validPort(k.local) || !validPort(k.remote) {
-		return ReasonRefused, false
+// accept makes the tuple of REQUEST, or returns why not: a Conn that was taken, or a
+// relayed one, whose Relay is to have the REQUEST. Who has no permit does not learn
+// whether anybody listens.
+func (s *Session) accept(h header, k tuple) (*relayed, Reason, bool) {
+	if !validPort(k.local) || !validPort(k.remote) {
+		return nil, ReasonRefused, false
 	}
 	for {
 		p, r := s.permit(k, true)
 		if r != ReasonNone {
-			return r, false
+			return nil, r, false
 		}
-		acceptor, r := s.cfg.Route(k.local, k.remote)
-		if acceptor == nil {
-			s.withLock(p.release)
-			return r, false
-		}
-		c, err := s.incoming(h, k, p)
-		switch {
-		case errors.Is(err, errReviewed):
-		case err != nil:
-			return refusal(err), false
-		default:
-			return s.offer(c, acceptor)
+		t, err := s.give(h, k, p, s.route(h, k))
+		if !errors.Is(err, errReviewed) {
+			return t, refusal(err), err == nil
 		}
 	}
+}
+
+// route asks the switch. SEQPACKET has no meaning for a stream's owner.
+func (s *Session) route(h header, k tuple) Route {
+	to := s.cfg.Route(k.local, k.remote)
+	if h.typ != typeStream && to.Acceptor != nil {
+		to.Acceptor, to.Reason = nil, ReasonRefused
+	}
+	if to.Reason == ReasonNone {
+		to.Reason = ReasonRefused
+	}
+	return to
+}
+
+// give makes a tuple of REQUEST for who is to have it, relayed or not. It returns
+// errReviewed if the permit has to be asked for again, or what refusal knows.
+func (s *Session) give(h header, k tuple, p pass, to Route) (*relayed, error) {
+	switch {
+	case to.Acceptor != nil:
+		c, err := s.incoming(h, k, p)
+		if err != nil {
+			return nil, err
+		}
+		return s.offer(c, h, to)
+	case to.Relay != nil:
+		return s.incomingRelayed(h, k, p, to.Relay)
+	}
+	s.withLock(p.release)
+	return nil, &ResetError{Reason: to.Reason}
 }
 
 // incoming makes the tuple of REQUEST. Only the pump makes incoming tuples, so
@@ -76,22 +108,53 @@ func (s *Session) incoming(h header, k tuple, p pass) (*Conn, error) {
 	return c, nil
 }
 
-// offer gives an incoming connection to who listens.
-func (s *Session) offer(c *Conn, to Acceptor) (Reason, bool) {
-	taken := to.Offer(c)
+// incomingRelayed makes the tuple of REQUEST for a Relay.
+func (s *Session) incomingRelayed(h header, k tuple, p pass, r Relay) (*relayed, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !taken {
-		c.gone()
-		return ReasonRefused, false
+	if err := s.admissible(k, p); err != nil {
+		return nil, err
 	}
-	c.release()
-	return ReasonNone, true
+	if s.unanswered >= maxUnanswered {
+		p.release()
+		return nil, syscall.ENOBUFS
+	}
+	t := newRelayed(s, r, k, h.typ, true)
+	s.seat(k, t, p, true)
+	return t, nil
 }
 
-// refusal is what the other side hears when a tuple could not be entered.
-func refusal(err error) Reason {
+// offer gives an incoming connection to who listens. If nobody there takes it, its
+// tuple goes to the Relay with all that it stands under: there is no moment at which
+// a Review misses it, or the tuple is free.
+func (s *Session) offer(c *Conn, h header, to Route) (*relayed, error) {
+	taken := to.Acceptor.Offer(c)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	switch {
+	case taken:
+		c.release()
+		return nil, nil
+	case to.Relay == nil || c.state >= resetting: // revoked meanwhile
+		c.gone()
+		return nil, &ResetError{Reason: ReasonRefused}
+	case s.unanswered >= maxUnanswered:
+		c.gone()
+		return nil, syscall.ENOBUFS
+	}
+	c.detach()
+	t := newRelayed(s, to.Relay, c.key, h.typ, true)
+	s.table.pass(c.key, t)
+	return t, nil
+}
+
+// refusal is what the other side hears when a tuple could not be entered, or nobody
+// takes it.
+func refusal(err error) Reason {
+	var reset *ResetError
+	switch {
+	case errors.As(err, &reset) && reset.Cause == nil:
+		return reset.Reason
 	case errors.Is(err, syscall.EADDRINUSE):
 		return ReasonNone
 	case errors.Is(err, syscall.ENOBUFS):
@@ -101,8 +164,14 @@ func refusal(err error) Reason {
 	}
 }
 
-// frame implements owner. It runs in the pump.
-func (c *Conn) frame(h header, a, b []byte) {
+// frame implements owner. It runs in the pump. A Conn has room for all it promised.
+func (c *Conn) frame(h header, a, b []byte) bool {
+	c.take(h, a, b)
+	return true
+}
+
+// take takes a frame.
+func (c *Conn) take(h header, a, b []byte) {
 	switch {
 	case h.op == opReset:
 		c.s.withLock(func() { c.resetByPeer(Reason(h.flags)) })

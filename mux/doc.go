@@ -13,6 +13,13 @@
 // can make grow is bounded: the tuples, the receive memory (Budget), and the
 // answers that wait for room in the ring.
 //
+// A connection ends here, in a Conn, or is relayed: its other end is a socket of the
+// domain's kernel, say, behind a Relay. What the other side says of a relayed
+// connection is checked and handed on frame by frame (Relay.Deliver), and what the
+// local end says goes into the ring in its order (Session.Send). The session holds a
+// tuple of it, under the same rules, and no byte. A Relay that has no room leaves a
+// frame in the ring: what follows waits with it, and nothing else does.
+//
 // Who may connect is the user's to say (Config.Permit), and to say again when the
 // rules have changed (Session.Review): a tuple holds its Permit from before it is
 // made until it is gone.

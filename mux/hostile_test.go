@@ -550,14 +550,14 @@ func TestRefusals(t *testing.T) {
 		f(&h)
 		return h
 	}
-	route := func(local, remote uint32) (Acceptor, Reason) {
+	route := func(local, remote uint32) Route {
 		switch local {
 		case 13:
-			return nil, ReasonDenied
+			return Route{Reason: ReasonDenied}
 		case 14:
-			return make(backlog), 0
+			return Route{Acceptor: make(backlog)}
 		}
-		return make(backlog, 1), 0
+		return Route{Acceptor: make(backlog, 1)}
 	}
 	for name, test := range map[string]struct {
 		h    header

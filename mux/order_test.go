@@ -71,7 +71,7 @@ func (s slow) Offer(c *Conn) bool {
 func TestRevokedWhileOffered(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		taken := make(backlog, 1)
-		v := newVictim(t, Config{Route: func(uint32, uint32) (Acceptor, Reason) { return slow{taken}, 0 }})
+		v := newVictim(t, Config{Route: func(uint32, uint32) Route { return Route{Acceptor: slow{taken}} }})
 		defer v.stop()
 		v.send(in(opRequest), nil)
 		if n := v.s.Reset(func(uint32, uint32, bool) bool { return true }, ReasonRevoked); n != 1 {

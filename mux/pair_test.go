@@ -28,11 +28,11 @@ func (b backlog) Offer(c *Conn) bool {
 }
 
 // listen is a Route on which every port below 1000 is the backlog.
-func (b backlog) listen(local, remote uint32) (Acceptor, Reason) {
+func (b backlog) listen(local, remote uint32) Route {
 	if local < 1000 {
-		return b, 0
+		return Route{Acceptor: b}
 	}
-	return nil, ReasonRefused
+	return Route{Reason: ReasonRefused}
 }
 
 // pair is two sessions over a link in memory. b listens.

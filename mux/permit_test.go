@@ -115,11 +115,11 @@ func TestAPermitIsReleasedOnceHoweverItsTupleEnds(t *testing.T) {
 		end  func(v *victim, ps *permits)
 		want []int // how often each permit was released
 	}{
-		{"the acceptor refuses it", Config{Route: func(uint32, uint32) (Acceptor, Reason) { return refuser{}, 0 }}, func(v *victim, _ *permits) {
+		{"the acceptor refuses it", Config{Route: func(uint32, uint32) Route { return Route{Acceptor: refuser{}} }}, func(v *victim, _ *permits) {
 			v.send(in(opRequest), nil)
 			v.expect(opReset)
 		}, []int{1}},
-		{"nobody listens", Config{Route: func(uint32, uint32) (Acceptor, Reason) { return nil, ReasonRefused }}, func(v *victim, _ *permits) {
+		{"nobody listens", Config{Route: func(uint32, uint32) Route { return Route{Reason: ReasonRefused} }}, func(v *victim, _ *permits) {
 			v.send(in(opRequest), nil)
 			v.expect(opReset)
 		}, []int{1}},
@@ -231,7 +231,7 @@ func TestAPermitIsReleasedOnceHoweverItsTupleEnds(t *testing.T) {
 				v.raw(v.encode(header{src: 7, dst: 40000, op: opRequest, bufAlloc: 1}, nil))
 				time.Sleep(time.Second)
 			}
-			v.s.cfg.Route = func(uint32, uint32) (Acceptor, Reason) { return v.accepted, 0 }
+			v.s.cfg.Route = func(uint32, uint32) Route { return Route{Acceptor: v.accepted} }
 			if err := <-v.dialTo(); !errors.Is(err, syscall.EADDRINUSE) {
 				v.t.Errorf("Dial() = %v", err)
 			}
@@ -277,9 +277,9 @@ func sum(list []int) (n int) {
 func TestARefusedPermit(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		routed := false
-		v, ps := guarded(t, Config{Route: func(uint32, uint32) (Acceptor, Reason) {
+		v, ps := guarded(t, Config{Route: func(uint32, uint32) Route {
 			routed = true
-			return nil, ReasonRefused
+			return Route{}
 		}})
 		defer v.stop()
 		ps.refuse = ReasonDenied

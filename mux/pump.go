@@ -45,6 +45,7 @@ func (s *Session) end(err error) {
 	defer s.mu.Unlock()
 	s.tx.err = err
 	s.ended = &ResetError{Cause: err}
+	s.endHeld()
 	for _, o := range s.table.all() {
 		o.linkEnded(s.ended)
 	}
@@ -70,15 +71,14 @@ func (s *Session) pump() error {
 	}
 }
 
-// turn ends what has lingered long enough, judges silence, sends what waits and
+// turn ends what has lingered or waited long enough, judges silence, sends what waits and
 // returns how long the pump may sleep.
 func (s *Session) turn(now time.Time, heard bool) (time.Duration, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.keepTime(now, heard)
-	for nd := s.linger.head; nd != nil && !nd.conn.lingerEnd.After(now); nd = s.linger.head {
-		nd.conn.beginReset(ReasonNone)
-	}
+	s.linger.expire(now)
+	s.asked.expire(now)
 	if s.table.len() > 0 {
 		if now.Sub(s.heard) >= s.cfg.Silence {
 			return 0, ErrSilent
@@ -88,19 +88,36 @@ func (s *Session) turn(now time.Time, heard bool) (time.Duration, error) {
 			s.ask()
 		}
 	}
-	s.tx.retry()
+	s.tx.retry(s.spareWishes(now))
 	s.tx.drain()
 	if s.tx.err != nil {
 		return 0, s.tx.err
 	}
-	if s.table.len() == 0 {
+	switch {
+	case s.table.len() > 0:
+	case s.held.t != nil:
+		return probeInterval, nil
+	default:
 		return s.idle(now, heard)
 	}
 	wait := min(probeInterval, s.heard.Add(s.cfg.Silence).Sub(now))
-	if nd := s.linger.head; nd != nil {
-		wait = min(wait, nd.conn.lingerEnd.Sub(now))
+	for _, q := range [...]*queue{&s.linger, &s.asked} {
+		if nd := q.head; nd != nil {
+			wait = min(wait, nd.lane.until.Sub(now))
+		}
 	}
 	return max(wait, time.Millisecond), nil
+}
+
+// spareWishes says whether room is not to be asked for again now: as long as a frame
+// is held, once a second is enough. Two sides that both hold one, with full rings,
+// would wake each other for ever with their wishes.
+func (s *Session) spareWishes(now time.Time) bool {
+	if s.held.t != nil && now.Sub(s.wished) < probeInterval {
+		return true
+	}
+	s.wished = now
+	return false
 }
 
 // idle returns how long the pump may sleep while nothing is open: without limit,
@@ -131,6 +148,8 @@ func (s *Session) keepTime(now time.Time, heard bool) {
 	switch {
 	case heard:
 		s.hear(now)
+	case s.held.t != nil:
+		s.heard = now // there is more, but it is we who do not take it
 	case stopped > stoppedLimit && s.heard.Add(stopped).Before(now):
 		s.hear(s.heard.Add(stopped))
 	case stopped > stoppedLimit:
@@ -163,10 +182,14 @@ func (s *Session) receive() (int, error) {
 	return maxBatch, nil
 }
 
-// receiveFrame takes one frame, or returns false if there is none. The header
+// receiveFrame takes one frame, or returns false if there is none, or none for which
+// its Relay has room. The header
 // is copied out before it is looked at, and the ring is not asked for it twice.
 // Positions move by whole frames, so a frame that is cut off is a lie.
 func (s *Session) receiveFrame() (bool, error) {
+	if s.held.t != nil {
+		return s.receiveHeld()
+	}
 	a, b, err := s.t.Peek(headerSize)
 	have := len(a) + len(b)
 	if err != nil || have == 0 {
@@ -190,11 +213,18 @@ func (s *Session) receiveFrame() (bool, error) {
 			return false, &ProtocolError{"frame", uint32(have), "cut off in its payload"}
 		}
 	}
+	a, b = cut(a, b, headerSize, int(h.size))
+	if !s.dispatch(h, a, b) {
+		return false, nil
+	}
+	s.taken(h)
+	return true, nil
+}
+
+// taken gives a frame that was dealt with back to the other side.
+func (s *Session) taken(h header) {
 	s.rxSeq++
 	s.rxFrames.Add(1)
 	s.rxBytes.Add(uint64(h.size))
-	a, b = cut(a, b, headerSize, int(h.size))
-	s.dispatch(h, a, b)
-	s.t.Discard(size)
-	return true, nil
+	s.t.Discard(frameSize(int(h.size)))
 }

@@ -24,9 +24,9 @@ type sender struct {
 	t       Transport
 	err     error // the link's, after which nothing is sent
 	seq     uint32
-	control queue // connections with pending control frames
+	control queue // tuples with pending control frames
 	resets  resetList
-	data    queue // connections with data and credit for it
+	data    queue // tuples with data and credit for it
 
 	capacity  int // of the ring
 	maxFrame  int // bytes of payload a turn
@@ -37,6 +37,7 @@ type sender struct {
 	blocked   int    // bytes that a frame found no room for; 0: none
 	limited   int    // bytes that must be free before a connection gets more than its share
 	wanted    int    // as last told to the transport
+	wantedAt  uint64 // committed then
 
 	frames, bytes atomic.Uint64
 }
@@ -70,17 +71,25 @@ func (x *sender) drain() {
 		want = x.limited
 	}
 	if want != x.wanted && x.err == nil {
-		x.wanted = want
+		x.wanted, x.wantedAt = want, x.committed
 		x.t.Want(want)
 	}
 }
 
 // retry makes the next drain ask for room again even if it is for as much as
-// before: the last wish was granted, but another frame took the room.
-func (x *sender) retry() {
-	if x.wanted != 0 {
-		x.wanted = -1
+// before: the last wish was granted, but another frame took the room, or the look at
+// it came to nothing. With spare it does not if there is no room and no frame took
+// any.
+func (x *sender) retry(spare bool) {
+	if x.wanted <= 0 {
+		return
 	}
+	if spare && x.committed == x.wantedAt {
+		if a, b := x.t.Reserve(x.wanted); len(a)+len(b) == 0 {
+			return
+		}
+	}
+	x.wanted = -1
 }
 
 // emit puts one frame into the ring. If there is no room it sets blocked and
@@ -117,7 +126,7 @@ func (x *sender) emit(h header, payload []byte) bool {
 
 func (x *sender) sendControl() {
 	for nd := x.control.head; nd != nil; nd = x.control.head {
-		if !nd.conn.sendControl(x) {
+		if !nd.lane.tenant.sendControl(x) {
 			return
 		}
 		nd.leave()
@@ -141,19 +150,19 @@ func (x *sender) sendData() {
 	x.limited = 0
 	need := math.MaxInt
 	for passed := 0; passed < x.data.n; {
-		c := x.data.head.conn
-		n := c.nextData(x.maxFrame)
-		if n == 0 {
+		l := x.data.head.lane
+		n, ok := l.tenant.nextData(x.maxFrame)
+		if !ok {
 			x.data.head.leave()
 			continue
 		}
-		if free := c.share.wait(x, c, frameSize(n)); free != 0 {
+		if free := l.share.wait(x, l.key, frameSize(n)); free != 0 {
 			need = min(need, free)
 			x.data.rotate()
 			passed++
 			continue
 		}
-		if !c.sendData(x, n) {
+		if !l.tenant.sendData(x, n) {
 			return
 		}
 		passed = 0

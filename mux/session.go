@@ -22,13 +22,24 @@ type Acceptor interface {
 	Offer(c *Conn) bool
 }
 
+// Route is who may have an incoming connection.
+type Route struct {
+	// Acceptor is asked first; nil: nobody is. It is for STREAM only.
+	Acceptor Acceptor
+	// Relay has what the Acceptor did not take: nil: nobody.
+	Relay Relay
+	// Reason is why a REQUEST is refused that there is nobody for; ReasonNone counts
+	// as ReasonRefused.
+	Reason Reason
+}
+
 // Config says how a Session treats its peer. The zero value refuses every
 // incoming connection.
 type Config struct {
 	// Route is the switch: it returns who gets a REQUEST from the remote to the
-	// local port, or nil and the reason to refuse. The pump calls it, so it
-	// must not block. Ports 0 and 0xFFFFFFFF never come here.
-	Route func(local, remote uint32) (Acceptor, Reason)
+	// local port. The pump calls it, so it must not block. Ports 0 and 0xFFFFFFFF
+	// never come here.
+	Route func(local, remote uint32) Route
 	// Permit says whether a connection may be: it returns what the connection
 	// stands under (nil: nothing) and ReasonNone, or why it may not be. It is
 	// asked for each incoming REQUEST, before Route, and for each Dial, and may
@@ -58,7 +69,7 @@ type Config struct {
 
 func (cfg *Config) setDefaults() {
 	if cfg.Route == nil {
-		cfg.Route = func(uint32, uint32) (Acceptor, Reason) { return nil, ReasonRefused }
+		cfg.Route = func(uint32, uint32) Route { return Route{} }
 	}
 	if cfg.Budget == nil {
 		cfg.Budget = NewBudget(DefaultBudget, nil)
@@ -80,9 +91,9 @@ func (cfg *Config) setDefaults() {
 // Session is one side of all connections of a link.
 //
 // Locks are taken in this order: Conn.writing, Session.mu, receiver.mu and
-// table.mu. Route, Permit, Offer and the transport's Flush, Wait and Peek are
-// called without any; Reserve, Commit, Want, Permit.Release and the function of
-// a Review under Session.mu; Fail with or without it.
+// table.mu. Route, Permit, Offer, Deliver and the transport's Flush, Wait and Peek
+// are called without any; Reserve, Commit, Want, Permit.Release, Relay.Reset and Lost
+// and the function of a Review under Session.mu; Fail and Wake with or without it.
 type Session struct {
 	cfg        Config
 	t          Transport
@@ -93,13 +104,21 @@ type Session struct {
 	mu      sync.Mutex
 	tx      sender
 	linger  queue // in the order their time ends
+	asked   queue // relayed, unanswered, in that order
+	held    held
+	leaving *relayed // whose RST came last
 	closing bool
 	ended   *ResetError // the link's end
 	heard   time.Time   // last frame, or the first tuple after none
 	nextAsk time.Time
 	turned  time.Time // last turn of the pump
+	wished  time.Time // last turn that asked for room again
 	since   time.Time // last change between no tuple and some
 	theirs  bool      // the other side made the last tuple
+
+	relays     int     // relayed tuples
+	unanswered int     // those of them that the other side asked for and nobody answered
+	lost       []Relay // that were told of the link's end
 
 	reviews atomic.Uint64 // begun; moves under mu
 

@@ -9,28 +9,28 @@ type share struct {
 	olderEnd, newerEnd uint64
 }
 
-// add counts a frame of c that was just put into the ring.
-func (s *share) add(x *sender, c *Conn, size int) {
+// add counts a frame of tuple k that was just put into the ring.
+func (s *share) add(x *sender, k tuple, size int) {
 	if s.newer+size > maxTurn/2 && s.older == 0 {
 		s.older, s.olderEnd, s.newer = s.newer, s.newerEnd, 0
 	}
 	s.newer += size
 	s.newerEnd = x.committed
-	if x.last != c.key {
-		x.last, x.otherEnd = c.key, x.lastEnd
+	if x.last != k {
+		x.last, x.otherEnd = k, x.lastEnd
 	}
 	x.lastEnd = x.committed
 }
 
-// wait returns 0 if a frame of c of that size may go into the ring, else how
+// wait returns 0 if a frame of tuple k of that size may go into the ring, else how
 // much of the ring must be free first.
-func (s *share) wait(x *sender, c *Conn, size int) int {
+func (s *share) wait(x *sender, k tuple, size int) int {
 	need := s.full(x, size)
 	if need == 0 || x.data.n > 1 {
 		return need
 	}
 	others := x.lastEnd
-	if x.last == c.key {
+	if x.last == k {
 		others = x.otherEnd
 	}
 	return min(need, x.untaken(others))

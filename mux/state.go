@@ -119,8 +119,8 @@ func (c *Conn) afterShutdown() {
 	sends := c.peerShut&shutReceive == 0 && c.shut&shutSend == 0
 	if c.state == established && !receives && !sends {
 		c.state = lingering
-		c.lingerEnd = time.Now().Add(lingerTime)
-		c.s.linger.push(&c.inLinger)
+		c.until = time.Now().Add(lingerTime)
+		c.s.linger.push(&c.inTimed)
 	}
 }
 
@@ -161,7 +161,7 @@ func (c *Conn) beginReset(r Reason) {
 	}
 	c.finish()
 	c.state, c.reason = resetting, r
-	c.inLinger.leave()
+	c.inTimed.leave()
 	c.pending = 0
 	c.stopWrite()
 	c.want(pendReset)
@@ -195,19 +195,27 @@ func (c *Conn) linkEnded(err *ResetError) {
 	c.gone()
 }
 
+// expire implements tenant.
+func (c *Conn) expire() { c.beginReset(ReasonNone) }
+
 // gone takes the connection out of everything but its user's hands.
 func (c *Conn) gone() {
 	if c.state == gone {
 		return // the tuple may be another's by now
 	}
+	c.detach()
+	c.s.leave(c.key)
+}
+
+// detach is gone for a connection whose tuple goes on without it.
+func (c *Conn) detach() {
 	c.finish()
 	c.state = gone
 	c.pending = 0
 	c.inControl.leave()
-	c.inLinger.leave()
+	c.inTimed.leave()
 	c.stopWrite()
 	c.recv.settle()
-	c.s.leave(c.key)
 }
 
 // ask implements owner.

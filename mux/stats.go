@@ -5,6 +5,7 @@ import "time"
 // Stats are counts since the session began, for status and tests.
 type Stats struct {
 	Open          int       // tuples in the table
+	Relayed       int       // those of them whose connections do not end here
 	Since         time.Time // when Open last changed from or to 0
 	FramesIn      uint64    // frames received
 	FramesOut     uint64    // frames sent
@@ -21,6 +22,7 @@ func (s *Session) Stats() Stats {
 	defer s.mu.Unlock()
 	return Stats{
 		Open:          s.table.len(),
+		Relayed:       s.relays,
 		Since:         s.since,
 		FramesIn:      s.rxFrames.Load(),
 		FramesOut:     s.tx.frames.Load(),
@@ -36,6 +38,7 @@ func (s *Session) Stats() Stats {
 type ConnInfo struct {
 	Local, Remote uint32
 	Incoming      bool
+	Relayed       bool   // does not end in this process
 	State         string // dialing, established, lingering or resetting
 }
 

@@ -18,8 +18,8 @@ func validPort(p uint32) bool { return p != 0 && p != portAny }
 type owner interface {
 	// frame takes a checked frame. The pump calls it without a lock. a and b
 	// are the payload in the ring: each byte is read at most once, and none
-	// after frame returns.
-	frame(h header, a, b []byte)
+	// after frame returns. False says that the frame stays there (Session.held).
+	frame(h header, a, b []byte) bool
 	// reset ends the tuple with RST to the other side. Session.mu is held.
 	reset(r Reason)
 	// linkEnded ends the tuple with its link. Session.mu is held.
@@ -54,6 +54,13 @@ func (t *table) put(k tuple, e entry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.entries[k] = e
+}
+
+// pass gives a tuple to another owner, under the permit that it stands under.
+func (t *table) pass(k tuple, to owner) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.entries[k] = entry{owner: to, permit: t.entries[k].permit}
 }
 
 // remove returns the permit of what it removed.

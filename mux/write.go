@@ -86,18 +86,18 @@ func (c *Conn) stopWrite() {
 	c.cond.Broadcast()
 }
 
-// nextData returns the payload of the next data frame, in bytes. If that is 0
-// the connection is starved: more credit puts it back into the queue.
-func (c *Conn) nextData(most int) int {
+// nextData implements tenant. Without credit the connection is starved: more credit
+// puts it back into the queue.
+func (c *Conn) nextData(most int) (int, bool) {
 	for range 2 {
 		if n := min(len(c.out), most, int(c.credit.left(c.sent.Load()))); n > 0 && c.open {
-			return n
+			return n, true
 		}
 		// The pump stores credit and then looks at starved, so a second look
 		// at the credit after this store misses nothing.
 		c.starved.Store(true)
 	}
-	return 0
+	return 0, false
 }
 
 // feed puts a starved connection back into the queue.
@@ -107,7 +107,7 @@ func (c *Conn) feed() {
 	}
 }
 
-// sendData sends one frame of n bytes, and returns false if there is no room.
+// sendData implements tenant.
 func (c *Conn) sendData(x *sender, n int) bool {
 	// Counted before the other side can see it and acknowledge it.
 	c.sent.Add(uint32(n))
@@ -115,7 +115,7 @@ func (c *Conn) sendData(x *sender, n int) bool {
 		c.sent.Add(-uint32(n))
 		return false
 	}
-	c.share.add(x, c, frameSize(n))
+	c.share.add(x, c.key, frameSize(n))
 	c.pending &^= pendCreditUpdate
 	c.out, c.wrote = c.out[n:], c.wrote+n
 	if len(c.out) > 0 {
@@ -151,7 +151,7 @@ func (c *Conn) sendable() pendings {
 	return c.pending
 }
 
-// sendControl sends what may go, and returns false if there is no room.
+// sendControl implements tenant.
 func (c *Conn) sendControl(x *sender) bool {
 	for c.sendable() != 0 {
 		i := bits.TrailingZeros8(uint8(c.sendable()))

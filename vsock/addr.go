@@ -2,6 +2,10 @@
 // connections that are net.Conns, listeners, and the Stack that routes between
 // them and the links of the domain.
 //
+// Sockets that are not this process's, those of the domain's kernel, share its ports
+// and its links: Locals says who they are, and Stack.Send carries what they send
+// (mux.Relay).
+//
 // The address family is the one of Linux's AF_VSOCK, and so are the errors: an
 // *net.OpError around the errno that a socket program expects (design, section
 // 5).
@@ -84,8 +88,9 @@ func CIDOf(id xen.DomID) uint32 {
 	return uint32(id)
 }
 
-// domain returns the domain id that cid spells, if it spells one.
-func domain(cid uint32) (xen.DomID, bool) {
+// DomainOf returns the domain id that cid spells, if it spells one: CIDSelf and
+// CIDBackend do not.
+func DomainOf(cid uint32) (xen.DomID, bool) {
 	if cid >= cidOffset {
 		cid -= cidOffset
 	}

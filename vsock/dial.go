@@ -134,7 +134,7 @@ func (s *Stack) reach(ctx context.Context, addr Addr) (*session, error) {
 	if !errors.Is(err, errNoLink) || s.cfg.Broker == nil {
 		return ses, err
 	}
-	id, _ := domain(addr.CID)
+	id, _ := DomainOf(addr.CID)
 	if err := s.broker(ctx, id, addr.Port); err != nil {
 		return nil, err
 	}
@@ -166,14 +166,19 @@ func (s *Stack) broker(ctx context.Context, id xen.DomID, port uint32) error {
 func (s *Stack) sessionTo(cid uint32) (*session, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.session(cid)
+}
+
+// session is sessionTo for who holds mu.
+func (s *Stack) session(cid uint32) (*session, error) {
 	if s.closed() {
 		return nil, net.ErrClosed
 	}
-	if cid == CIDSelf || cid == CIDBackend && s.cfg.Backend {
+	if s.isSelf(cid) {
 		return s.loopSession()
 	}
 	var ses *session
-	id, known := domain(cid)
+	id, known := DomainOf(cid)
 	switch {
 	case known:
 		ses = s.sessions[id]
@@ -183,10 +188,16 @@ func (s *Stack) sessionTo(cid uint32) (*session, error) {
 	switch {
 	case ses != nil && ses.link.Err() == nil:
 		return ses, nil
-	case known && id == s.Self():
-		return s.loopSession()
 	case !known || ses != nil && ses.kind != ToPeer:
 		return nil, syscall.EHOSTUNREACH
 	}
 	return nil, errNoLink
+}
+
+// isSelf reports whether cid spells this domain, which no other link leads to. The
+// caller holds mu.
+func (s *Stack) isSelf(cid uint32) bool {
+	id, known := DomainOf(cid)
+	return cid == CIDSelf || cid == CIDBackend && s.cfg.Backend ||
+		known && id == s.Self() && (s.sessions[id] == nil || s.sessions[id].link.Err() != nil)
 }

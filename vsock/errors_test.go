@@ -60,7 +60,7 @@ func TestDialErrors(t *testing.T) {
 
 // peerOf runs a bare session above the backend's link in place of a Stack, so
 // that a test decides what the other side answers.
-func peerOf(route func(local, remote uint32) (mux.Acceptor, mux.Reason)) link.Use {
+func peerOf(route func(local, remote uint32) mux.Route) link.Use {
 	return func(_ context.Context, l *link.Link) error {
 		return mux.NewSession(bareLink{l}, mux.Config{Route: route}).Run()
 	}
@@ -72,8 +72,8 @@ func (b bareLink) Fail(err error) { b.End(link.Closed, err) }
 
 func TestReasonsOfTheOtherSideBecomeErrnos(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		back, front := oddFrontend(t, peerOf(func(local, _ uint32) (mux.Acceptor, mux.Reason) {
-			return nil, mux.Reason(local - 100)
+		back, front := oddFrontend(t, peerOf(func(local, _ uint32) mux.Route {
+			return mux.Route{Reason: mux.Reason(local - 100)}
 		}))
 		for reason, want := range map[mux.Reason]syscall.Errno{
 			mux.ReasonNone:         syscall.ECONNREFUSED,

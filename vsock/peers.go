@@ -15,6 +15,7 @@ type Peer struct {
 	Generation uint64 // by which both sides know the link
 	Serial     uint64 // by which this process does
 	Conns      int    // open connections
+	Relayed    int    // those of them that end in the domain's kernel (Locals.Relay)
 	// Since is when the first of the open connections was made, or when the last
 	// one ended; before any, when the link came up.
 	Since time.Time
@@ -36,7 +37,7 @@ func (s *Stack) Peers() []Peer {
 		stats := ses.Stats()
 		all = append(all, Peer{
 			Domain: id, Kind: ses.kind, Generation: ses.link.Generation(), Serial: ses.link.Serial(),
-			Conns: stats.Open, Since: stats.Since, Pages: ses.link.Pages(), Ring: ses.link.Ring(),
+			Conns: stats.Open, Relayed: stats.Relayed, Since: stats.Since, Pages: ses.link.Pages(), Ring: ses.link.Ring(),
 		})
 	}
 	return all

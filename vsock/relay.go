@@ -3,6 +3,8 @@ package vsock
 import (
 	"context"
 	"errors"
+	"fmt"
+	"syscall"
 
 	"xvsock/mux"
 	"xvsock/xen"
@@ -16,19 +18,94 @@ type Locals interface {
 	// called like mux.Acceptor.Offer; if it returns false, the Relay is next.
 	Acceptor(port uint32) func(*Conn) bool
 	// Relay returns the kernel's sockets as peer sees them, or nil if there are none.
+	// For connections of the domain with itself, peer is the domain.
 	Relay(peer xen.DomID) mux.Relay
 }
 
 // ErrNoLink says that there is no link to a domain, but may be one after Reach.
 var ErrNoLink = errors.New("no link")
 
-// Send is mux.Session.Send on the link to the domain that cid spells. Without a link it
-// returns ErrNoLink.
-func (s *Stack) Send(cid uint32, r mux.Relay, p mux.Packet, payload []byte) error { panic("not yet") }
+// Send is mux.Session.Send on the link to the domain that cid spells. It returns
+// ErrNoLink for a REQUEST without a link, or with one that has just ended, and wraps
+// EHOSTUNREACH or net.ErrClosed if there will be none. All other packets are of no
+// connection then, as they are for mux.Session.Send.
+//
+// A connection of the domain with itself has both ends here, and r may be both of
+// them: the end is told by the ports. No REQUEST goes to its own port that way, as
+// its two ends would look alike.
+func (s *Stack) Send(cid uint32, r mux.Relay, p mux.Packet, payload []byte) error {
+	ses, accepting, err := s.relaysTo(cid, p.Op == mux.OpRequest)
+	switch {
+	case err != nil && p.Op == mux.OpReset:
+		return nil
+	case err != nil && p.Op != mux.OpRequest:
+		return &mux.ResetError{}
+	case errors.Is(err, errNoLink):
+		return ErrNoLink
+	case err != nil:
+		return fmt.Errorf("relay to CID %d: %w", cid, err)
+	case accepting != nil && p.Op == mux.OpRequest && p.Local == p.Remote:
+		return &mux.ResetError{Reason: mux.ReasonRefused, Dial: true}
+	case accepting != nil && accepting.Relays(r, p.Local, p.Remote):
+		ses = accepting
+	}
+	if err = ses.Send(r, p, payload); p.Op == mux.OpRequest && unsent(err) {
+		return ErrNoLink
+	}
+	return err
+}
 
 // Withdraw is mux.Session.Withdraw on the link to the domain that cid spells.
-func (s *Stack) Withdraw(cid uint32, r mux.Relay) { panic("not yet") }
+func (s *Stack) Withdraw(cid uint32, r mux.Relay) {
+	ses, accepting, err := s.relaysTo(cid, false)
+	if err != nil {
+		return
+	}
+	ses.Withdraw(r)
+	if accepting != nil {
+		accepting.Withdraw(r)
+	}
+}
 
 // Reach has a link made to addr's domain, for a connection to its port, as Dial does,
 // and returns once there is one. Its errors are Dial's.
-func (s *Stack) Reach(ctx context.Context, addr Addr) error { panic("not yet") }
+func (s *Stack) Reach(ctx context.Context, addr Addr) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, mux.DefaultDialTimeout, syscall.ETIMEDOUT)
+	defer cancel()
+	_, err := s.reach(ctx, addr)
+	if err == nil {
+		return nil
+	}
+	return connError(opDial, dialError(ctx, err), Addr{CID: uint32(s.Self())}, addr)
+}
+
+// relaysTo returns the session of the domain that cid spells. For the domain itself
+// that is the end of the loop that dials, and the one that accepts is returned too;
+// a loop is made only if create says so.
+func (s *Stack) relaysTo(cid uint32, create bool) (ses, accepting *session, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.loop == nil && !create && s.isSelf(cid) {
+		return nil, nil, errNoLink
+	}
+	if ses, err = s.session(cid); err != nil {
+		return nil, nil, err
+	}
+	if s.loop != nil && ses == s.loop.dialing {
+		accepting = s.loop.accepting
+	}
+	return ses, accepting, nil
+}
+
+// localAcceptor hands the connections of one session to a program of the domain. It
+// implements mux.Acceptor.
+type localAcceptor struct {
+	stack *Stack
+	ses   *session
+	offer func(*Conn) bool
+}
+
+// Offer implements mux.Acceptor.
+func (a localAcceptor) Offer(c *mux.Conn) bool {
+	return a.offer(newConn(c, a.ses, a.stack.Self()))
+}

@@ -35,7 +35,7 @@ func (s *Stack) newSession(l *link.Link, kind Kind) *session {
 // receive they hold in budget.
 func (s *Stack) muxConfig(ses *session, budget *mux.Budget) mux.Config {
 	return mux.Config{
-		Route:    func(local, _ uint32) (mux.Acceptor, mux.Reason) { return s.route(ses, local) },
+		Route:    func(local, _ uint32) mux.Route { return s.route(ses, local) },
 		Budget:   budget,
 		MaxConns: s.cfg.MaxConns,
 		Log:      s.cfg.Log.With("domain", ses.link.Peer()),

@@ -38,6 +38,7 @@ type Config struct {
 	MaxConns int
 	Guard    Guard  // who decides who may connect; nil: everybody may
 	Broker   Broker // who makes links to peers; nil: nobody does
+	Locals   Locals // the other programs of the domain; nil: none
 	// Idle is how long a ToPeer link stays without connections, and twice that if
 	// the other domain made the last one (mux.Config.Idle); 0: 60 s.
 	Idle time.Duration
@@ -171,14 +172,28 @@ func (s *Stack) remove(ses *session) {
 
 // route is the switch that every incoming REQUEST goes through (design, section
 // 5, "Ports"). It runs in a link's pump and does not wait.
-func (s *Stack) route(ses *session, local uint32) (mux.Acceptor, mux.Reason) {
+func (s *Stack) route(ses *session, local uint32) mux.Route {
+	to, ours := s.routeHere(ses, local)
+	if ours || s.cfg.Locals == nil {
+		return to
+	}
+	if offer := s.cfg.Locals.Acceptor(local); offer != nil {
+		to.Acceptor = localAcceptor{stack: s, ses: ses, offer: offer}
+	}
+	to.Relay = s.cfg.Locals.Relay(ses.link.Peer())
+	return to
+}
+
+// routeHere is route for what no other program of the domain may have: the ports of
+// Listeners, the manager's, and all of them after Close.
+func (s *Stack) routeHere(ses *session, local uint32) (to mux.Route, ours bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed() {
-		return nil, mux.ReasonShuttingDown
+		return mux.Route{Reason: mux.ReasonShuttingDown}, true
 	}
 	if l := s.listeners[local]; l != nil {
-		return acceptor{l: l, ses: ses}, mux.ReasonNone
+		return mux.Route{Acceptor: acceptor{l: l, ses: ses}}, true
 	}
-	return nil, mux.ReasonRefused
+	return mux.Route{Reason: mux.ReasonRefused}, local == PortManager
 }

@@ -21,7 +21,8 @@
 // is the end of the program's standard input, and a program that closes its standard
 // output ends the sending to the peer. A direction that its reader has shut is shut
 // for its writer: what a peer sends to a program that has closed its standard input is
-// dropped; a program whose peer reads no more gets SIGPIPE.
+// dropped; a program whose peer reads no more gets SIGPIPE. A target that closes its unix
+// socket has ended both directions.
 //
 // # How connections end
 //

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"xvsock/services"
+	"xvsock/splice"
 )
 
 // door is the accepting half of a payload. Connections go on when it is shut, so that
@@ -34,7 +35,7 @@ func (d *door) init(c Config, handle func(context.Context, net.Conn, services.Ca
 		PerDomain: c.PerDomain,
 		Total:     c.Max,
 		Outlive:   true,
-		Cut:       cut,
+		Cut:       splice.Cut,
 		Log:       c.Log,
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"xvsock/services"
+	"xvsock/splice"
 )
 
 // execService is the payload of a program a connection.
@@ -17,7 +18,7 @@ type execService struct {
 	config  Config
 	args    []string
 	voice   *voice
-	buffers buffers
+	buffers splice.Buffers
 }
 
 // NewExec returns a service that starts a program for each connection: args are its
@@ -52,7 +53,7 @@ func (s *execService) handle(ctx context.Context, conn net.Conn, caller services
 	o := s.current()
 	t, err := s.start(conn, caller)
 	if err != nil {
-		cut(conn)
+		splice.Cut(conn)
 		s.voice.warn("program cannot be started", "domain", caller.Domain, "error", err)
 		// A program that has gone is the service's end; one that cannot be started
 		// for want of memory or descriptors costs this connection.

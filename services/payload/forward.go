@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"xvsock/services"
+	"xvsock/splice"
 )
 
 const (
@@ -23,12 +24,12 @@ const (
 
 // forwardService is the payload of a socket in the domain.
 type forwardService struct {
-	calling calling
 	door
 	config           Config
 	network, address string
 	voice            *voice
-	buffers          buffers
+	buffers          splice.Buffers
+	names            splice.Names
 	reached          atomic.Int64 // when the target last took a connection, in Unix nanoseconds
 }
 
@@ -44,7 +45,6 @@ type forwardService struct {
 // vain, costs that connection alone: peers can make it busy.
 func NewForward(c Config, network, address string) services.Service {
 	s := &forwardService{config: c.withDefaults(), network: network, address: address}
-	s.calling.begin()
 	s.voice = newVoice(s.config.Log)
 	s.init(s.config, s.handle)
 	return s
@@ -64,10 +64,10 @@ func (s *forwardService) Prepare(ctx context.Context) error {
 func (s *forwardService) Serve(ctx context.Context, l net.Listener) error {
 	o := s.open(l)
 	probing, stop := context.WithCancel(ctx)
-	var bad accident
+	var bad splice.Accident
 	var probes sync.WaitGroup
-	probes.Go(bad.careful(func() { s.probe(probing, o) }, func() { o.shut(errPanic) }))
-	defer bad.rethrow()
+	probes.Go(bad.Careful(func() { s.probe(probing, o) }, func() { o.shut(splice.ErrPanic) }))
+	defer bad.Rethrow()
 	defer probes.Wait()
 	defer stop()
 	return s.serve(ctx, o)
@@ -77,7 +77,7 @@ func (s *forwardService) handle(ctx context.Context, conn net.Conn, caller servi
 	o := s.current()
 	far, err := s.dial(ctx, &caller)
 	if err != nil {
-		cut(conn)
+		splice.Cut(conn)
 		if ctx.Err() != nil {
 			return
 		}
@@ -87,7 +87,8 @@ func (s *forwardService) handle(ctx context.Context, conn net.Conn, caller servi
 		}
 		return
 	}
-	(&pair{near: conn, far: far, buffers: &s.buffers, untaken: s.config.Untaken}).run(ctx)
+	p := splice.Pair{Near: conn, Far: far, Buffers: &s.buffers, Untaken: s.config.Untaken}
+	_ = p.Run(ctx) // an end, which is all that either side may know
 }
 
 // probe tries the target whenever nobody has reached it for the time between probes.
@@ -119,7 +120,7 @@ func (s *forwardService) dial(ctx context.Context, caller *services.Caller) (con
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
 	if caller != nil && s.network == "unix" {
-		conn, err = s.calling.dial(ctx, s.address, *caller)
+		conn, err = dialAs(ctx, &s.names, s.address, *caller)
 	} else {
 		conn, err = dial(ctx, net.Dialer{}, s.network, s.address)
 	}
@@ -144,6 +145,16 @@ func dial(ctx context.Context, d net.Dialer, network, address string) (net.Conn,
 			return nil, err
 		}
 	}
+}
+
+// dialAs connects to the unix socket at path under the name of the caller.
+func dialAs(ctx context.Context, names *splice.Names, path string, caller services.Caller) (conn net.Conn, err error) {
+	err = names.Try(cidOf(caller), caller.Port, func(name string) error {
+		d := net.Dialer{LocalAddr: &net.UnixAddr{Name: name, Net: "unix"}}
+		conn, err = dial(ctx, d, "unix", path)
+		return err
+	})
+	return conn, err
 }
 
 // cause takes off what a dial puts around an error, which is said already.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"xvsock/services"
+	"xvsock/splice"
 )
 
 const (
@@ -23,8 +24,8 @@ type onceService struct {
 	config  Config
 	args    []string
 	voice   *voice
-	buffers buffers
-	calling calling
+	buffers splice.Buffers
+	names   splice.Names
 	ready   *running // by Prepare, for Serve
 	running atomic.Pointer[running]
 }
@@ -52,7 +53,6 @@ type onceService struct {
 func NewOnce(c Config, args []string) services.Service {
 	s := &onceService{config: c.withDefaults(), args: args}
 	s.voice = newVoice(s.config.Log)
-	s.calling.begin()
 	s.init(s.config, s.handle)
 	return s
 }
@@ -109,10 +109,10 @@ func (s *onceService) Serve(ctx context.Context, l net.Listener) error {
 // serveWith serves until the program ends or ctx does. Connections are not the
 // context's, so that the program is asked to end before they are cut.
 func (s *onceService) serveWith(ctx context.Context, o *opening, r *running) error {
-	var bad accident
-	defer bad.rethrow()
+	var bad splice.Accident
+	defer bad.Rethrow()
 	served := make(chan error, 1)
-	go bad.careful(func() { served <- s.serve(context.WithoutCancel(ctx), o) }, func() { served <- errPanic })()
+	go bad.Careful(func() { served <- s.serve(context.WithoutCancel(ctx), o) }, func() { served <- splice.ErrPanic })()
 	p := r.program
 	select {
 	case <-p.process.Done():
@@ -146,16 +146,17 @@ func (s *onceService) handle(ctx context.Context, conn net.Conn, caller services
 	r := s.running.Load()
 	far, err := s.dial(ctx, r, caller)
 	if err != nil {
-		cut(conn)
+		splice.Cut(conn)
 		s.voice.warn("connection not joined", "domain", caller.Domain, "error", err)
 		return
 	}
-	(&pair{near: conn, far: far, buffers: &s.buffers, untaken: s.config.Untaken, died: r.program.died}).run(ctx)
+	p := splice.Pair{Near: conn, Far: far, Buffers: &s.buffers, Untaken: s.config.Untaken, Died: r.program.died}
+	_ = p.Run(ctx) // an end, which is all that either side may know
 }
 
 // dial connects to the program under the caller's name.
 func (s *onceService) dial(ctx context.Context, r *running, caller services.Caller) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
-	return s.calling.dial(ctx, r.inlet.path, caller)
+	return dialAs(ctx, &s.names, r.inlet.path, caller)
 }

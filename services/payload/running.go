@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"xvsock/splice"
 )
 
 // running is the program of an exec-once service with its socket and what it writes.
@@ -16,7 +18,7 @@ type running struct {
 	output  *outlet
 	said    chan struct{} // closed when the output is at its end
 
-	accident
+	splice.Accident
 }
 
 // launch starts the program with a socket of its own.
@@ -52,7 +54,7 @@ func (s *onceService) start(i *inlet) (*running, error) {
 		return nil, err
 	}
 	e := &running{program: p, inlet: i, output: newOutlet(r), said: make(chan struct{})}
-	go e.careful(e.listen, e.kill)()
+	go e.Careful(e.listen, e.kill)()
 	return e, nil
 }
 
@@ -61,7 +63,7 @@ func (r *running) listen() {
 	defer close(r.said)
 	l := &lines{voice: r.program.voice, pid: r.program.process.PID()}
 	var buffer [4 << 10]byte
-	(&flow{src: r.output, dst: l}).run(buffer[:])
+	(&splice.Flow{Src: r.output, Dst: l}).Run(buffer[:])
 	l.flush()
 }
 
@@ -104,5 +106,5 @@ func (r *running) end() {
 	<-r.said
 	r.output.Close()
 	r.inlet.remove()
-	r.rethrow()
+	r.Rethrow()
 }

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"xvsock/splice"
 )
 
 // talk is a connection with the program that was started for it.
@@ -17,18 +19,18 @@ import (
 //	both --program closed stdout---> peer's reading ended
 //	  any --program exited---------> rest of the output, then the connection's end
 //	  any --program was killed-----> rest of the output, then the connection's reset
-//	  any --peer gone (see watch)--> program stopped, connection reset
+//	  any --peer gone (see splice.Watch)--> program stopped, connection reset
 //	  any --ctx--------------------> the same
 type talk struct {
 	conn    net.Conn
 	program *program
-	buffers *buffers
+	buffers *splice.Buffers
 	untaken time.Duration
 
 	stdin          *os.File
 	stdout, stderr *outlet
 
-	watch *watch
+	watch *splice.Watch
 	once  sync.Once
 	lost  chan struct{} // closed when the peer is
 
@@ -37,18 +39,18 @@ type talk struct {
 	hung  sync.Once
 	heard bool // the program has read something; known once stdin is closed
 
-	accident
+	splice.Accident
 }
 
 // newTalk makes the talk of a connection with a program that runs; ours are our ends
 // of its three pipes.
-func newTalk(conn net.Conn, p *program, ours [3]*os.File, c *Config, b *buffers) *talk {
+func newTalk(conn net.Conn, p *program, ours [3]*os.File, c *Config, b *splice.Buffers) *talk {
 	t := &talk{
 		conn: conn, program: p, buffers: b, untaken: c.Untaken,
 		stdin: ours[0], stdout: newOutlet(ours[1]), stderr: newOutlet(ours[2]),
 		lost: make(chan struct{}),
 	}
-	t.watch = newWatch(conn, c.Grace, nil, t.lose)
+	t.watch = splice.NewWatch(conn, c.Grace, nil, func(error) { t.lose() })
 	return t
 }
 
@@ -57,13 +59,13 @@ func newTalk(conn net.Conn, p *program, ours [3]*os.File, c *Config, b *buffers)
 // reports whether the program's end was its own doing: not ours, and none that the
 // peer had a part in.
 func (t *talk) run(ctx context.Context) (own bool) {
-	defer t.rethrow()
+	defer t.Rethrow()
 	var input, output, watching sync.WaitGroup
-	input.Go(t.careful(t.input, t.lose))
-	output.Go(t.careful(t.output, t.lose))
-	output.Go(t.careful(t.errors, t.lose))
+	input.Go(t.Careful(t.input, t.lose))
+	output.Go(t.Careful(t.output, t.lose))
+	output.Go(t.Careful(t.errors, t.lose))
 	ended, said := make(chan struct{}), make(chan struct{})
-	watching.Go(t.careful(func() { t.watch.run(ended) }, t.lose))
+	watching.Go(t.Careful(func() { t.watch.Run(ended) }, t.lose))
 	go func() {
 		defer close(said)
 		output.Wait()
@@ -82,12 +84,12 @@ func (t *talk) run(ctx context.Context) (own bool) {
 	t.stderr.finish()
 	if t.program.stopped.Load() {
 		within(said, drainTime)
-		cut(t.conn) // it may be what output waits for
+		splice.Cut(t.conn) // it may be what output waits for
 	}
 	<-said // after the program's own end bounded by untaken, and by ctx
 	t.hangUp(own)
 	if t.program.killed() {
-		cut(t.conn)
+		splice.Cut(t.conn)
 	}
 	t.conn.Close()
 	close(ended)
@@ -101,17 +103,17 @@ func (t *talk) run(ctx context.Context) (own bool) {
 // input carries from the peer to the program. To one that reads no more the peer may
 // go on sending.
 func (t *talk) input() {
-	from, to := t.buffers.run(&flow{src: t.conn, dst: t.stdin, given: &t.watch.given})
+	from, to := t.buffers.Run(&splice.Flow{Src: t.conn, Dst: t.stdin, Given: &t.watch.Given})
 	if to != nil {
 		t.hangUp(true)
-		from, _ = t.buffers.run(&flow{src: t.conn, dst: drop{}})
+		from, _ = t.buffers.Run(&splice.Flow{Src: t.conn, Dst: splice.Drop{}})
 	}
 	t.hangUp(!t.led())
 	if from != nil {
 		t.lose()
 		return
 	}
-	t.watch.half()
+	t.watch.Half()
 }
 
 // led notes that the peer has ended a direction, unless the program had ended before.
@@ -127,7 +129,7 @@ func (t *talk) led() bool {
 // so that what it has not read can be told.
 func (t *talk) hangUp(deaf bool) {
 	t.hung.Do(func() {
-		given := t.watch.given.Load()
+		given := t.watch.Given.Load()
 		t.heard = !deaf || given > 0 && given > int64(drain(t.stdin))
 		t.stdin.Close()
 	})
@@ -136,13 +138,13 @@ func (t *talk) hangUp(deaf bool) {
 // output carries from the program to the peer. How the connection ends after the
 // death of the program is decided when that is known.
 func (t *talk) output() {
-	from, to := t.buffers.run(&flow{src: t.stdout, dst: t.conn, untaken: t.untaken})
+	from, to := t.buffers.Run(&splice.Flow{Src: t.stdout, Dst: t.conn, Untaken: t.untaken})
 	switch {
 	case to == nil && from == nil:
 		if t.program.stopped.Load() || t.program.died() {
 			return
 		}
-		closeWrite(t.conn)
+		splice.CloseWrite(t.conn)
 	case errors.Is(to, syscall.EPIPE):
 		t.led()
 		t.stdout.Close() // the peer reads no more: SIGPIPE for who still writes
@@ -150,14 +152,14 @@ func (t *talk) output() {
 		t.lose()
 		return
 	}
-	t.watch.half()
+	t.watch.Half()
 }
 
 // errors carries what the program says to the log.
 func (t *talk) errors() {
 	l := &lines{voice: t.program.voice, pid: t.program.process.PID()}
 	var buffer [4 << 10]byte
-	(&flow{src: t.stderr, dst: l}).run(buffer[:])
+	(&splice.Flow{Src: t.stderr, Dst: l}).Run(buffer[:])
 	l.flush()
 }
 

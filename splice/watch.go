@@ -1,4 +1,4 @@
-package payload
+package splice
 
 import (
 	"errors"
@@ -20,7 +20,7 @@ type teller interface {
 	Err() error
 }
 
-// watch notices that the peer of a connection is gone, whichever of the flows runs
+// Watch notices that the peer of a connection is gone, whichever of the flows runs
 // and whatever it waits for:
 //
 //	there --reset, or its link lost--------------------------------------> lost
@@ -29,31 +29,35 @@ type teller interface {
 //
 // Where the peer has closed in order, what it sent last is still given, as long as
 // somebody takes it.
-type watch struct {
+type Watch struct {
+	Given atomic.Int64 // bytes of the peer's, see Flow
+
 	conn  net.Conn
 	grace time.Duration
-	given atomic.Int64 // bytes of the peer's, see flow
-	over  func()       // called once, when both directions have ended; may be nil
-	lose  func()       // called when the peer is lost; may be called again
+	over  func()
+	lose  func(why error)
 
 	halves atomic.Int32  // directions whose flow has ended in order
 	both   chan struct{} // closed when that is both
 }
 
-func newWatch(conn net.Conn, grace time.Duration, over, lose func()) *watch {
-	return &watch{conn: conn, grace: grace, over: over, lose: lose, both: make(chan struct{})}
+// NewWatch returns a Watch of conn. Over is called once, when both directions have ended,
+// and may be nil; lose is called when the peer is lost. With a grace of 0 it is never
+// too late to take what the peer sent last.
+func NewWatch(conn net.Conn, grace time.Duration, over func(), lose func(why error)) *Watch {
+	return &Watch{conn: conn, grace: grace, over: over, lose: lose, both: make(chan struct{})}
 }
 
-// half notes that the flow of one direction has ended in order.
-func (w *watch) half() {
+// Half notes that the flow of one direction has ended in order.
+func (w *Watch) Half() {
 	if w.halves.Add(1) == 2 {
 		close(w.both)
 	}
 }
 
-// run watches until the peer is lost, or stop is closed. It may wait for the
+// Run watches until the peer is lost, or stop is closed. It may wait for the
 // connection, so that who closes stop closes that too.
-func (w *watch) run(stop <-chan struct{}) {
+func (w *Watch) Run(stop <-chan struct{}) {
 	var done <-chan struct{}
 	var ask <-chan time.Time
 	t, tells := w.conn.(teller)
@@ -72,10 +76,10 @@ func (w *watch) run(stop <-chan struct{}) {
 			w.linger(stop)
 			return
 		case <-done:
-			if t.Err() == nil {
-				w.linger(stop)
+			if err := t.Err(); err != nil {
+				w.lose(err)
 			} else {
-				w.lose()
+				w.linger(stop)
 			}
 			return
 		case <-ask:
@@ -83,7 +87,7 @@ func (w *watch) run(stop <-chan struct{}) {
 			case errors.Is(err, syscall.EPIPE): // one direction; that is all it can tell
 				ask = nil
 			case err != nil:
-				w.lose()
+				w.lose(err)
 				return
 			}
 		}
@@ -91,21 +95,25 @@ func (w *watch) run(stop <-chan struct{}) {
 }
 
 // linger waits until the grace has passed without anything given.
-func (w *watch) linger(stop <-chan struct{}) {
+func (w *Watch) linger(stop <-chan struct{}) {
 	if w.over != nil {
 		w.over()
 	}
+	if w.grace <= 0 {
+		<-stop
+		return
+	}
 	ticker := time.NewTicker(w.grace)
 	defer ticker.Stop()
-	for last := w.given.Load(); ; {
+	for last := w.Given.Load(); ; {
 		select {
 		case <-stop:
 			return
 		case <-ticker.C:
 		}
-		now := w.given.Load()
+		now := w.Given.Load()
 		if now == last {
-			w.lose()
+			w.lose(ErrGone)
 			return
 		}
 		last = now

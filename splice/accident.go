@@ -1,4 +1,4 @@
-package payload
+package splice
 
 import (
 	"errors"
@@ -7,20 +7,20 @@ import (
 	"sync"
 )
 
-// errPanic is why a service ends of which a goroutine has panicked, until that is
-// thrown again.
-var errPanic = errors.New("panic")
+// ErrPanic is why work ends of which a goroutine has panicked, until that is thrown
+// again.
+var ErrPanic = errors.New("panic")
 
-// accident keeps a panic of the goroutines that do somebody's work for whoever that
+// Accident keeps a panic of the goroutines that do somebody's work for whoever that
 // is, so that it ends no more than that work: a connection by its Acceptor, a service
 // by its supervisor.
-type accident struct {
+type Accident struct {
 	mu   sync.Mutex
 	what string
 }
 
-// careful returns f with its panic kept, after which then is called.
-func (a *accident) careful(f, then func()) func() {
+// Careful returns f with its panic kept, after which then is called.
+func (a *Accident) Careful(f, then func()) func() {
 	return func() {
 		defer func() {
 			if p := recover(); p != nil {
@@ -33,7 +33,7 @@ func (a *accident) careful(f, then func()) func() {
 }
 
 // keep keeps the first panic.
-func (a *accident) keep(what string) {
+func (a *Accident) keep(what string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.what == "" {
@@ -41,8 +41,8 @@ func (a *accident) keep(what string) {
 	}
 }
 
-// rethrow panics if there was a panic. The goroutines have ended.
-func (a *accident) rethrow() {
+// Rethrow panics if there was a panic. The goroutines have ended.
+func (a *Accident) Rethrow() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.what != "" {

@@ -1,4 +1,4 @@
-package payload
+package splice
 
 import (
 	"errors"
@@ -46,22 +46,22 @@ func (c *asked) end(err error) {
 func TestALossIsNoticedWhateverTheFlowsDo(t *testing.T) {
 	lost := errors.New("lost")
 	for name, test := range map[string]struct {
-		end  func(w *watch, c *telling, a *asked)
+		end  func(w *Watch, c *telling, a *asked)
 		want time.Duration // 0: never
 		over bool
 		tell bool
 	}{
-		"a reset is told":                  {func(_ *watch, c *telling, _ *asked) { c.err = lost; close(c.done) }, 25 * time.Second, false, true},
-		"an orderly end is told":           {func(_ *watch, c *telling, _ *asked) { close(c.done) }, 35 * time.Second, true, true},
-		"a loss is asked for":              {func(_ *watch, _ *telling, a *asked) { a.end(lost) }, 30 * time.Second, false, false},
-		"a peer that reads no more":        {func(_ *watch, _ *telling, a *asked) { a.end(syscall.EPIPE) }, 0, false, false},
-		"both flows have ended":            {func(w *watch, _ *telling, _ *asked) { w.half(); w.half() }, 35 * time.Second, true, false},
-		"both have, where the end is told": {func(w *watch, _ *telling, _ *asked) { w.half(); w.half() }, 35 * time.Second, true, true},
-		"one flow has ended":               {func(w *watch, _ *telling, _ *asked) { w.half() }, 0, false, true},
-		"what was sent last is still taken": {func(w *watch, c *telling, _ *asked) {
+		"a reset is told":                  {func(_ *Watch, c *telling, _ *asked) { c.err = lost; close(c.done) }, 25 * time.Second, false, true},
+		"an orderly end is told":           {func(_ *Watch, c *telling, _ *asked) { close(c.done) }, 35 * time.Second, true, true},
+		"a loss is asked for":              {func(_ *Watch, _ *telling, a *asked) { a.end(lost) }, 30 * time.Second, false, false},
+		"a peer that reads no more":        {func(_ *Watch, _ *telling, a *asked) { a.end(syscall.EPIPE) }, 0, false, false},
+		"both flows have ended":            {func(w *Watch, _ *telling, _ *asked) { w.Half(); w.Half() }, 35 * time.Second, true, false},
+		"both have, where the end is told": {func(w *Watch, _ *telling, _ *asked) { w.Half(); w.Half() }, 35 * time.Second, true, true},
+		"one flow has ended":               {func(w *Watch, _ *telling, _ *asked) { w.Half() }, 0, false, true},
+		"what was sent last is still taken": {func(w *Watch, c *telling, _ *asked) {
 			close(c.done)
 			for i := range 6 {
-				time.AfterFunc(time.Duration(i)*7*time.Second, func() { w.given.Add(1) })
+				time.AfterFunc(time.Duration(i)*7*time.Second, func() { w.Given.Add(1) })
 			}
 		}, 75 * time.Second, true, true}, // the last at 60 s
 	} {
@@ -75,9 +75,9 @@ func TestALossIsNoticedWhateverTheFlowsDo(t *testing.T) {
 				began := time.Now()
 				var after atomic.Int64
 				over := 0
-				w := newWatch(conn, 10*time.Second, func() { over++ }, func() { after.Store(int64(time.Since(began))) })
+				w := NewWatch(conn, 10*time.Second, func() { over++ }, func(error) { after.Store(int64(time.Since(began))) })
 				stop, ended := make(chan struct{}), make(chan struct{})
-				go func() { defer close(ended); w.run(stop) }()
+				go func() { defer close(ended); w.Run(stop) }()
 				time.Sleep(25 * time.Second)
 				test.end(w, c, a)
 				time.Sleep(time.Hour)
