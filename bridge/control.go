@@ -19,16 +19,12 @@ import (
 // connections.
 const ControlPath = "/run/xvsock/control"
 
-// controlGroup is the group that may use the control socket beside root, where
-// the domain has it.
-const controlGroup = "xvsock"
-
 // Errors of DialControl.
 var (
 	// ErrNoDaemon says that no daemon answers at the control socket.
 	ErrNoDaemon = errors.New("no xvsock daemon answers")
 	// ErrNotAllowed says that the control socket is not for this user.
-	ErrNotAllowed = errors.New("only root and the group " + controlGroup + " may ask the daemon")
+	ErrNotAllowed = errors.New("only root and the group " + Group + " may ask the daemon")
 )
 
 // DialControl connects to the daemon of this domain. The error wraps ErrNoDaemon

@@ -23,17 +23,47 @@ const (
 	lockSuffix  = ".lock"
 )
 
-// ErrInUse says that another daemon listens on the control socket.
+// ErrInUse says that another daemon listens on a socket.
 var ErrInUse = errors.New("another daemon listens there")
 
-// ListenControl makes the control socket at path and its directory, for root and
-// the group xvsock alone. A socket that nobody listens on any more is replaced;
-// one that a daemon still listens on gives an error that wraps ErrInUse; anything
-// else at path stays and is an error. Closing the listener removes the socket.
-func ListenControl(path string) (_ net.Listener, err error) {
-	fail := func(err error) (net.Listener, error) { return nil, fmt.Errorf("control socket %s: %w", path, err) }
-	if len(path) > maxSocketPath {
-		return fail(fmt.Errorf("path is longer than %d bytes", maxSocketPath))
+// Group is the group that may use the daemon's sockets beside root, where the domain has
+// it.
+const Group = "xvsock"
+
+// Access is who may connect to a socket: the file's rights, and its group.
+type Access struct {
+	Mode  fs.FileMode
+	Group string // where the domain has it, else the owner's
+}
+
+// private is for root and the group xvsock alone.
+var private = Access{Mode: 0o660, Group: Group}
+
+// ListenControl makes the control socket at path and its directory, for root and the
+// group xvsock alone. It is Listen otherwise.
+func ListenControl(path string) (net.Listener, error) {
+	l, err := Listen(path, private)
+	if err != nil {
+		return nil, fmt.Errorf("control socket %w", err)
+	}
+	return l, nil
+}
+
+// Listener is a daemon's socket and the lock that makes it the only one.
+type Listener struct {
+	*net.UnixListener
+	path string
+	lock *os.File
+}
+
+// Listen makes a socket at path and its directory. A socket that nobody listens on any
+// more is replaced; one that a daemon still listens on gives an error that wraps
+// ErrInUse; anything else at path stays and is an error. Closing the listener removes
+// the socket. Errors begin with the path.
+func Listen(path string, a Access) (_ *Listener, err error) {
+	fail := func(err error) (*Listener, error) { return nil, fmt.Errorf("%s: %w", path, err) }
+	if err := fits(path); err != nil {
+		return fail(err)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fail(err)
@@ -50,23 +80,16 @@ func ListenControl(path string) (_ net.Listener, err error) {
 	if err := clearPath(path); err != nil {
 		return fail(err)
 	}
-	l, err := listenPrivate(path)
+	l, err := ListenLocked(path, a)
 	if err != nil {
 		return fail(err)
 	}
-	return &controlListener{UnixListener: l, path: path, lock: lock}, nil
-}
-
-// controlListener is a control socket and the lock that makes it the only one.
-type controlListener struct {
-	*net.UnixListener
-	path string
-	lock *os.File
+	return &Listener{UnixListener: l, path: path, lock: lock}, nil
 }
 
 // Close implements net.Listener. While the lock is held nobody else can have made
 // a socket at the path.
-func (l *controlListener) Close() error {
+func (l *Listener) Close() error {
 	err := l.UnixListener.Close()
 	if errors.Is(err, net.ErrClosed) {
 		return err
@@ -114,9 +137,14 @@ func clearPath(path string) error {
 	return os.Remove(path)
 }
 
-// listenPrivate makes the socket under another name, so that it has its final
-// rights from the first moment that it can be found.
-func listenPrivate(path string) (_ *net.UnixListener, err error) {
+// ListenLocked makes a socket at a path which nobody else uses, as the holder of a lock
+// knows, and replaces what is there. It makes it under another name, so that it has its
+// final rights from the first moment that it can be found. Closing the listener leaves
+// the socket.
+func ListenLocked(path string, a Access) (_ *net.UnixListener, err error) {
+	if err := fits(path); err != nil {
+		return nil, err
+	}
 	fresh := path + freshSuffix
 	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -132,14 +160,28 @@ func listenPrivate(path string) (_ *net.UnixListener, err error) {
 			os.Remove(fresh)
 		}
 	}()
-	if err := os.Chmod(fresh, 0o660); err != nil {
+	if err := a.grant(fresh); err != nil {
 		return nil, err
 	}
-	if g, err := user.LookupGroup(controlGroup); err == nil {
+	return l, os.Rename(fresh, path)
+}
+
+// fits reports whether a socket can have the path.
+func fits(path string) error {
+	if len(path) > maxSocketPath {
+		return fmt.Errorf("path is longer than %d bytes", maxSocketPath)
+	}
+	return nil
+}
+
+// grant gives a socket its rights. The group comes first, so that the mode is never for
+// another.
+func (a Access) grant(path string) error {
+	if g, err := user.LookupGroup(a.Group); err == nil {
 		if gid, err := strconv.Atoi(g.Gid); err == nil {
 			// Without the right to do this the socket stays the owner's.
-			_ = os.Chown(fresh, -1, gid)
+			_ = os.Chown(path, -1, gid)
 		}
 	}
-	return l, os.Rename(fresh, path)
+	return os.Chmod(path, a.Mode)
 }

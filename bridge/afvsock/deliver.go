@@ -1,0 +1,77 @@
+package afvsock
+
+import (
+	"time"
+
+	"xvsock/mux"
+)
+
+// session is what an instance needs of the mux.Session that delivers to it.
+type session interface {
+	Wake()
+	Withdraw(r mux.Relay)
+}
+
+// Deliver implements mux.Relay.
+func (i *instance) Deliver(from *mux.Session, p mux.Packet, a, b []byte) bool {
+	return i.deliver(from, p, a, b)
+}
+
+// deliver gives the kernel a packet of another domain. If the instance is closing,
+// nobody may begin or go on with a connection.
+func (i *instance) deliver(from session, p mux.Packet, a, b []byte) bool {
+	n := len(a) + len(b)
+	if !check(&p, n) {
+		i.tally.dropped.Add(1)
+		return true
+	}
+	switch i.queue.send(from, toKernel(&p), a, b) {
+	case noRoom:
+		return false
+	case crowded:
+		i.fail(errCrowd)
+		from.Withdraw(i)
+		return true
+	case closed:
+		from.Withdraw(i)
+		return true
+	}
+	i.tally.received(p, n)
+	return true
+}
+
+// reset gives the kernel RST for p's connection, as soon as there is room. It may be
+// called under Session.mu: it does not wait.
+func (i *instance) reset(p mux.Packet) {
+	if !i.queue.reply(resetOf(p)) {
+		i.fail(errOverflow)
+	}
+}
+
+// transmit tells those that wait when there is room, and watches that the kernel
+// takes something while anybody waits.
+func (i *instance) transmit() {
+	timer := time.NewTimer(stallTime)
+	timer.Stop()
+	defer timer.Stop()
+	for {
+		select {
+		case <-i.ctx.Done():
+			return
+		case <-i.dev.Room():
+			for _, s := range i.queue.room() {
+				s.Wake()
+			}
+		case <-i.queue.watch:
+			timer.Reset(stallTime)
+		case <-timer.C:
+			left, waits := i.queue.patience(time.Now())
+			switch {
+			case waits && left <= 0:
+				i.fail(errStalled)
+			case waits:
+				timer.Reset(left)
+			}
+		}
+	}
+}

@@ -1,0 +1,81 @@
+package afvsock
+
+import (
+	"errors"
+	"fmt"
+
+	"xvsock/mux"
+	"xvsock/vsock"
+)
+
+// Ports with rules of their own (design, sections 7 and 9).
+const (
+	portControl     = 4
+	firstUnreserved = 1024 // the kernel lets only CAP_NET_BIND_SERVICE bind a lower one
+)
+
+// receive passes on what the kernel sends. It waits for the kernel, and for room in the
+// ring of the link; never for what goes to the kernel.
+func (i *instance) receive() {
+	for {
+		h, payload, err := i.dev.Receive()
+		if i.ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			i.fail(fmt.Errorf("receive from the kernel: %w", err))
+			return
+		}
+		i.packet(fromKernel(h), payload)
+	}
+}
+
+// packet passes one packet on.
+func (i *instance) packet(p mux.Packet, payload []byte) {
+	if !check(&p, len(payload)) {
+		i.tally.dropped.Add(1)
+		if p.Op == mux.OpRequest && validType(p.Type) {
+			i.refuse(p) // of no port; its program would wait
+		}
+		return
+	}
+	if i.late.count.Load() > 0 {
+		i.forget(p) // whatever follows a REQUEST takes its place
+	}
+	if p.Op == mux.OpRequest && !i.mayConnect(p) {
+		i.refuse(p)
+		return
+	}
+	err := i.stack.Send(i.peer.CID, i, p, payload)
+	switch {
+	case err == nil:
+		i.tally.sent(p, len(payload))
+	case p.Op == mux.OpReset:
+	case p.Op == mux.OpRequest && errors.Is(err, vsock.ErrNoLink):
+		i.postpone(p)
+	default:
+		i.refuse(p)
+	}
+}
+
+// mayConnect applies the rules of this domain for its own programs. What other
+// domains allow is the Stack's to ask. Nobody but its daemon speaks for the domain
+// on port 1, and on port 4 only who has the privilege.
+func (i *instance) mayConnect(p mux.Packet) bool {
+	switch {
+	case p.Remote == vsock.PortManager, i.deny(p.Remote):
+		return false
+	case p.Remote == portControl:
+		return p.Local < firstUnreserved
+	default:
+		return true
+	}
+}
+
+// refuse answers a packet of the kernel with RST.
+func (i *instance) refuse(p mux.Packet) {
+	if p.Op == mux.OpRequest {
+		i.tally.refused.Add(1)
+	}
+	i.reset(p)
+}
