@@ -7,8 +7,8 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unreleased)
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
-# What the real-Xen rig, the spin models and -race need on the machine.
-PACKAGES := qemu-system-x86 seabios ipxe-qemu busybox-static kmod xz-utils mmdebstrap spin gcc libc6-dev
+# What the real-Xen rig, the spin models, -race and the examples need on the machine.
+PACKAGES := qemu-system-x86 seabios ipxe-qemu busybox-static kmod xz-utils mmdebstrap spin gcc libc6-dev python3 socat
 
 # The walks that end or suspend a domain at every step make thousands of hosts one after
 # the other, which the race detector's own runtime does not always survive. `make test`
@@ -44,6 +44,7 @@ check: ## what needs no VM: format, vet, staticcheck, all tests with -race
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	$(GO) test -race -short -skip '$(WALKS)' ./...
+	cd examples/grpc && $(GO) vet ./... && $(GO) test -race -short ./...
 
 FUZZTIME ?= 20s
 fuzz: ## each fuzz target for FUZZTIME (20s)

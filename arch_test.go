@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -15,56 +16,63 @@ import (
 // imports is the house: which of our packages each package may import. Imports
 // go down only. Tests may import what they like.
 var imports = map[string][]string{
-	".":                     {"launch"},
-	"launch":                {"bridge", "cli", "config", "daemon", "evtchn", "grant", "init", "link", "services", "services/logs", "services/payload", "toolstack", "xen", "xenstore"},
-	"cli":                   {"bridge", "config", "daemon", "image", "link", "manager", "manager/policy", "manager/policy/source", "services", "services/control", "services/discovery", "services/health", "services/logs", "services/payload", "services/varlink", "sim", "toolstack", "xen", "xen/naming", "xenstore"},
-	"config":                {"services"},
-	"init":                  {"config", "kmod"},
-	"image":                 {"config", "kmod"},
-	"kmod":                  {},
-	"image/rig":             {"image", "image/rig/wire", "xen"},
-	"daemon":                {"bridge", "config", "evtchn", "grant", "link", "manager", "manager/client", "manager/policy", "manager/policy/source", "manager/port1", "services", "services/discovery", "services/control", "services/echo", "services/health", "services/logs", "services/metrics", "services/payload", "services/varlink", "toolstack", "vsock", "xen", "xenstore"},
-	"manager":               {"link", "manager/policy", "manager/port1", "mux", "vsock", "xen", "xen/naming", "xenbus", "xenstore"},
-	"manager/client":        {"link", "manager/policy", "manager/port1", "mux", "vsock", "xen"},
-	"manager/policy":        {"services", "xen", "xen/naming"},
-	"manager/policy/source": {"manager/policy", "xenstore"},
-	"manager/port1":         {"grant", "xen"},
-	"bridge":                {"services/varlink"},
-	"toolstack":             {"xen", "xen/naming", "xenbus", "xenstore"},
-	"services":              {"services/journal"},
-	"services/journal":      {},
-	"services/varlink":      {},
-	"services/rpc":          {"services", "services/varlink"},
-	"services/rpc/rpctest":  {"services"},
-	"services/discovery":    {"services", "services/journal", "services/rpc", "services/varlink"},
-	"services/echo":         {"services"},
-	"services/health":       {"services", "services/journal", "services/rpc", "services/varlink"},
-	"services/control":      {"services", "services/rpc", "services/varlink"},
-	"services/metrics":      {"services"},
-	"services/logs":         {"services", "services/journal", "services/rpc", "services/varlink"},
-	"services/payload":      {"services"},
-	"vsock":                 {"link", "mux", "xen"},
-	"link":                  {"evtchn", "grant", "ring", "xen", "xenbus", "xenstore"},
-	"mux":                   {},
-	"mux/muxtest":           {"mux"},
-	"xenbus":                {"xen", "xenstore"},
-	"ring":                  {},
-	"grant":                 {"internal/sys", "xen"},
-	"evtchn":                {"internal/sys", "xen"},
-	"xenstore":              {"xen"},
-	"xen":                   {},
-	"xen/naming":            {},
-	"internal/spin":         {},
-	"internal/sys":          {},
-	"sim":                   {"evtchn", "grant", "sim/xenstored", "xen", "xenstore"},
-	"sim/xenstored":         {"xen", "xenstore"},
-	"sim/conformance":       {"evtchn", "grant", "sim", "xen", "xenstore"},
-	"image/rig/agent":       {"image/rig/wire"},
-	"image/rig/demo":        {"image", "image/rig"},
-	"image/rig/wire":        {},
-	"packaging/gen":         {"cli"},
-	"examples/kv":           {},
-	"examples/custom":       {"launch", "services"},
+	".":                          {"launch"},
+	"launch":                     {"bridge", "bridge/afvsock", "bridge/vhost", "cli", "config", "daemon", "evtchn", "grant", "init", "link", "services", "services/logs", "services/payload", "toolstack", "vsock", "xen", "xenstore"},
+	"cli":                        {"bridge", "bridge/afsock", "bridge/afvsock", "config", "daemon", "image", "link", "manager", "manager/policy", "manager/policy/source", "services", "services/control", "services/discovery", "services/health", "services/logs", "services/payload", "services/varlink", "sim", "splice", "toolstack", "vsock", "xen", "xen/naming", "xenstore"},
+	"config":                     {"services"},
+	"init":                       {"config", "kmod"},
+	"image":                      {"config", "kmod"},
+	"kmod":                       {},
+	"image/rig":                  {"image", "image/rig/wire", "xen"},
+	"daemon":                     {"bridge", "bridge/afvsock", "bridge/door", "config", "evtchn", "grant", "link", "manager", "manager/client", "manager/policy", "manager/policy/source", "manager/port1", "mux", "services", "services/control", "services/discovery", "services/echo", "services/health", "services/logs", "services/metrics", "services/payload", "services/varlink", "toolstack", "vsock", "xen", "xenstore"},
+	"manager":                    {"link", "manager/policy", "manager/port1", "mux", "vsock", "xen", "xen/naming", "xenbus", "xenstore"},
+	"manager/client":             {"link", "manager/policy", "manager/port1", "mux", "vsock", "xen"},
+	"manager/policy":             {"services", "xen", "xen/naming"},
+	"manager/policy/source":      {"manager/policy", "xenstore"},
+	"manager/port1":              {"grant", "xen"},
+	"bridge":                     {"services/varlink"},
+	"bridge/afvsock":             {"bridge/vhost", "mux", "vsock", "xen"},
+	"bridge/afvsock/afvsocktest": {"bridge/vhost", "mux", "vsock"},
+	"bridge/door":                {"bridge", "services", "splice", "vsock", "vsock/hybrid", "xen"},
+	"bridge/afsock":              {"internal/sys", "vsock"},
+	"bridge/vhost":               {"internal/sys"},
+	"splice":                     {},
+	"vsock/hybrid":               {},
+	"toolstack":                  {"xen", "xen/naming", "xenbus", "xenstore"},
+	"services":                   {"services/journal"},
+	"services/journal":           {},
+	"services/varlink":           {},
+	"services/rpc":               {"services", "services/varlink"},
+	"services/rpc/rpctest":       {"services"},
+	"services/discovery":         {"services", "services/journal", "services/rpc", "services/varlink"},
+	"services/echo":              {"services"},
+	"services/health":            {"services", "services/journal", "services/rpc", "services/varlink"},
+	"services/control":           {"services", "services/rpc", "services/varlink"},
+	"services/metrics":           {"services"},
+	"services/logs":              {"services", "services/journal", "services/rpc", "services/varlink"},
+	"services/payload":           {"services", "splice"},
+	"vsock":                      {"link", "mux", "vsock/hybrid", "xen"},
+	"link":                       {"evtchn", "grant", "ring", "xen", "xenbus", "xenstore"},
+	"mux":                        {},
+	"mux/muxtest":                {"mux"},
+	"xenbus":                     {"xen", "xenstore"},
+	"ring":                       {},
+	"grant":                      {"internal/sys", "xen"},
+	"evtchn":                     {"internal/sys", "xen"},
+	"xenstore":                   {"xen"},
+	"xen":                        {},
+	"xen/naming":                 {},
+	"internal/spin":              {},
+	"internal/sys":               {},
+	"sim":                        {"evtchn", "grant", "sim/xenstored", "xen", "xenstore"},
+	"sim/xenstored":              {"xen", "xenstore"},
+	"sim/conformance":            {"evtchn", "grant", "sim", "xen", "xenstore"},
+	"image/rig/agent":            {"image/rig/wire"},
+	"image/rig/demo":             {"image", "image/rig"},
+	"image/rig/wire":             {},
+	"packaging/gen":              {"cli"},
+	"examples/kv":                {},
+	"examples/custom":            {"launch", "services"},
 }
 
 // source is one file of the tree that is not a test.
@@ -83,6 +91,11 @@ func sources(t *testing.T) []source {
 		}
 		if d.IsDir() && (d.Name() == "testdata" || path != "." && strings.HasPrefix(d.Name(), ".") || path == "build" || path == "bin") {
 			return filepath.SkipDir
+		}
+		if d.IsDir() && path != "." {
+			if _, err := os.Stat(filepath.Join(path, "go.mod")); err == nil {
+				return filepath.SkipDir // another module, a user of this one
+			}
 		}
 		if d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 			return nil

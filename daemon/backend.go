@@ -32,9 +32,9 @@ func Backend(ctx context.Context, cfg Config) error {
 	b.manager = manager.New(manager.Config{
 		Domain: cfg.Domain, Link: cfg.Link, Log: cfg.Log, Budgets: cfg.Budgets,
 		Self: ownFacts(ctx, cfg),
-		Up:   b.up, Down: b.down, Changed: b.host.PolicyChanged,
+		Up:   b.up, Down: b.down, Changed: func() { b.host.PolicyChanged(); b.locals.change() },
 	})
-	b.daemon = newDaemon(cfg, vsock.Config{Backend: true, Guard: b.manager, MaxConns: cfg.Budgets.Connections})
+	b.daemon = newDaemon(cfg, b, vsock.Config{Backend: true, Guard: b.manager, MaxConns: cfg.Budgets.Connections})
 	own := varlink.Methods{MethodPolicy: b.policy}
 	return b.run(ctx, b, b.host, own, func(ctx context.Context) error {
 		group, ctx := errgroup.WithContext(ctx)
@@ -109,6 +109,16 @@ func (b *backend) visible(c discovery.Caller, r discovery.Record) bool {
 		return true
 	}
 	return b.manager.Allowed(b.realID(c.Domain), b.realID(r.DomainID), r.Port)
+}
+
+// neighbours implements role: this domain itself, which is the backend, and the
+// frontends with which the rules let it have connections.
+func (b *backend) neighbours() []neighbour {
+	all := []neighbour{{id: b.cfg.Domain.ID(), backend: true}}
+	for _, f := range b.manager.Neighbours() {
+		all = append(all, neighbour{id: f.Domain, name: f.Name})
+	}
+	return all
 }
 
 // sees implements role: whoever may connect to it, and this domain's own root.
@@ -202,6 +212,7 @@ func (local) Close() error { return nil }
 // find returns the one domain that spec names, of this one and its frontends, by
 // what the toolstack wrote of them.
 func (b *backend) find(spec string) (toolstack.Domain, error) {
+	spec = byCID(spec)
 	self := toolstack.Domain{ID: b.cfg.Domain.ID(), Name: b.name()}
 	if spec == "self" || spec == "@backend" {
 		return self, nil

@@ -37,6 +37,8 @@ type role interface {
 	target(spec string) (target, error)
 	// resolve finds a service of that domain in the backend's directory.
 	resolve(ctx context.Context, directory *discovery.Client, name, spec string) (discovery.Record, error)
+	// neighbours are the domains that there may be connections with.
+	neighbours() []neighbour
 	// describe fills in what is said of the links and, by a backend, of policy.
 	describe(*Status)
 	// who tells who made a connection, or that it is not to be served.
@@ -82,6 +84,7 @@ func (d *daemon) statusOf(r role) Status {
 		Version: d.cfg.Version, Uptime: time.Since(d.started).Seconds(), Goroutines: runtime.NumGoroutine(),
 		Watches: d.cfg.Domain.Store.Watches(), Links: []Link{},
 	}
+	d.locals.describe(&s)
 	r.describe(&s)
 	return s
 }

@@ -56,6 +56,8 @@ type Config struct {
 	Budgets manager.Budgets
 	// Control is where the control socket listens; nil: none.
 	Control net.Listener
+	// Bridge is how other programs of the domain reach this daemon.
+	Bridge Bridge
 	// Shutdown begins the end of the domain; nil if this process is not its PID
 	// 1. It does not wait.
 	Shutdown func(reboot bool)
@@ -74,6 +76,7 @@ type daemon struct {
 	stack      *vsock.Stack
 	registry   *services.Registry
 	supervisor *services.Supervisor
+	locals     *locals
 	started    time.Time
 	renamed    atomic.Pointer[string] // the name since the last resume; see name
 }
@@ -104,12 +107,13 @@ func (cfg Config) withDefaults() Config {
 
 // newDaemon makes the stack and the registry. Of stack is taken what a frontend's
 // and a backend's differ in.
-func newDaemon(cfg Config, stack vsock.Config) *daemon {
-	stack.Self, stack.Memory, stack.Log = cfg.Domain.ID(), cfg.Memory, cfg.Log
-	d := &daemon{
-		cfg: cfg, log: cfg.Log, started: time.Now(), registry: services.NewRegistry(),
-		stack: vsock.NewStack(stack),
-	}
+func newDaemon(cfg Config, r role, stack vsock.Config) *daemon {
+	d := &daemon{cfg: cfg, log: cfg.Log, started: time.Now(), registry: services.NewRegistry()}
+	d.locals = newLocals(cfg, func(ctx context.Context, domain, port string) (vsock.Addr, error) {
+		return d.address(ctx, r, domain, port)
+	})
+	stack.Self, stack.Memory, stack.Log, stack.Locals = cfg.Domain.ID(), cfg.Memory, cfg.Log, d.locals
+	d.stack = vsock.NewStack(stack)
 	d.supervisor = services.NewSupervisor(services.Config{
 		Registry: d.registry, Log: d.log,
 		Listen: func(port uint32) (net.Listener, error) { return d.stack.Listen(port) },
@@ -139,6 +143,7 @@ func (d *daemon) run(ctx context.Context, r role, dir discovery.Directory, own v
 	// what was written last is to be read, and the other sides are to hear why.
 	linked, unlink := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error { return links(linked) })
+	group.Go(func() error { return d.locals.run(ctx, d.stack, r.neighbours) })
 	if l := d.cfg.Control; l != nil {
 		group.Go(func() error { return d.serveControl(ctx, l, control) })
 	}
@@ -148,7 +153,7 @@ func (d *daemon) run(ctx context.Context, r role, dir discovery.Directory, own v
 		defer unlink()
 		return d.stack.Close()
 	})
-	if err := d.serving(ctx); err == nil {
+	if err := d.serving(ctx); err == nil && d.locals.opened(ctx) {
 		d.cfg.Ready()
 	}
 	// Told to end, the parts say so in their own words; what else one of them

@@ -130,6 +130,7 @@ func TestStatusShowsEveryLink(t *testing.T) {
 			t.Errorf("%d goroutines, %d watches, up for %v s", got.Goroutines, got.Watches, got.Uptime)
 		}
 		got.Goroutines, got.Uptime, got.Watches = 0, 0, 0
+		noKernel := &daemon.AFVsock{Reason: "there is no kernel whose sockets these could be", Instances: []daemon.Instance{}}
 		want := daemon.Status{Role: "backend", Name: "Domain-0", Version: "test", Links: []daemon.Link{
 			{
 				Domain: 1, Name: "web", UUID: web.dom.UUID(), Up: true, Connections: 1, Pages: 1,
@@ -141,7 +142,7 @@ func TestStatusShowsEveryLink(t *testing.T) {
 			},
 		}, Policy: &daemon.PolicyState{Source: "test", Version: "1", Unconfirmed: 1}, Budgets: &daemon.Budgets{
 			Requests: 50, Burst: 100, HalfOpen: 16, Links: 64, Connections: 1024, Registrations: 8,
-		}}
+		}, AFVsock: noKernel}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("status of the backend (-want +got):\n%s", diff)
 		}
@@ -153,7 +154,7 @@ func TestStatusShowsEveryLink(t *testing.T) {
 				Domain: 2, Name: "idle", UUID: h.Domain(2).UUID(), Kind: "peer", State: "idle",
 				Out: []string{"*"}, In: []string{"*"},
 			},
-		}}
+		}, AFVsock: noKernel}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("status of the frontend (-want +got):\n%s", diff)
 		}

@@ -23,8 +23,11 @@ import (
 // domain cannot be served any more.
 func Frontend(ctx context.Context, cfg Config) error {
 	cfg = cfg.withDefaults()
-	f := &frontend{peers: client.New(client.Config{Domain: cfg.Domain, Link: cfg.Link, Log: cfg.Log})}
-	f.daemon = newDaemon(cfg, vsock.Config{Guard: f.peers, Broker: f.peers})
+	f := &frontend{}
+	f.peers = client.New(client.Config{
+		Domain: cfg.Domain, Link: cfg.Link, Log: cfg.Log, Changed: func() { f.locals.change() },
+	})
+	f.daemon = newDaemon(cfg, f, vsock.Config{Guard: f.peers, Broker: f.peers})
 	own := &ownDirectory{}
 	own.renew(f)
 	opt := f.cfg.Link
@@ -73,6 +76,18 @@ func (f *frontend) commands(c services.Caller) bool {
 	return id == 0 || id == f.cfg.Domain.ID() || f.isBackend(id)
 }
 
+// neighbours implements role: the backend, and whom the manager has told of.
+func (f *frontend) neighbours() []neighbour {
+	var all []neighbour
+	if last := f.last.Load(); last != nil {
+		all = append(all, neighbour{id: *last, backend: true})
+	}
+	for _, p := range f.peers.Peers() {
+		all = append(all, neighbour{id: p.Domain, name: p.Name})
+	}
+	return all
+}
+
 // visible reports whether a caller may know of a service of this domain: a peer of
 // what it may connect to; the backend and this domain itself of everything.
 func (f *frontend) visible(c discovery.Caller, r discovery.Record) bool {
@@ -85,6 +100,7 @@ func (f *frontend) visible(c discovery.Caller, r discovery.Record) bool {
 func (f *frontend) use(ctx context.Context, l *link.Link) error {
 	backend := l.Peer()
 	f.last.Store(&backend)
+	f.locals.change()
 	ctx, cancel := context.WithCancel(ctx)
 	var met sync.WaitGroup
 	met.Go(func() {
@@ -119,6 +135,7 @@ func (f *frontend) announce(ctx context.Context) {
 // target resolves what a person calls a domain: this one, the backend, an id, or
 // the name or uuid of a peer, as the manager told it.
 func (f *frontend) target(spec string) (target, error) {
+	spec = byCID(spec)
 	if spec == "@backend" {
 		return target{cid: vsock.CIDBackend}, nil
 	}
@@ -181,6 +198,7 @@ func (f *frontend) resolve(ctx context.Context, directory *discovery.Client, nam
 
 // cid is the CID of a domain that is named by id, self or @backend.
 func (f *frontend) cid(spec string) (cid uint32, ok bool) {
+	spec = byCID(spec)
 	if spec == "self" {
 		return vsock.CIDOf(f.cfg.Domain.ID()), true
 	}

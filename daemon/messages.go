@@ -48,8 +48,16 @@ type PolicyRule (file: string, line: int, text: string)
 type PolicyDomain (domain: int, name: string, uuid: string, tags: []string, backend: bool)
 type Service (domain: string, uuid: string, name: string, port: int, state: string, cid: ?int, txt: ?[string]string)
 
+# How other programs of the domain reach the daemon. on says whether the kernel's
+# AF_VSOCK sockets reach other domains, reason why not; instances are the CIDs that they
+# can connect to, left_out those for which there is no room.
+type AFVsock (on: bool, reason: ?string, instances: []Instance, left_out: ?[]int)
+type Instance (cid: int, domain: int, state: string, why: ?string, begun: int)
+type Door (path: string, programs: int, refused: int)
+
 # role is frontend or backend; uptime is in seconds. With more, in several parts.
-method Status() -> (role: string, domain: int, name: string, version: string, uptime: float, goroutines: int, watches: int, links: []Link, policy: ?PolicyState, budgets: ?Budgets)
+method Status() -> (role: string, domain: int, name: string, version: string, uptime: float, goroutines: int, watches: int, links: []Link,
+  policy: ?PolicyState, budgets: ?Budgets, af_vsock: ?AFVsock, door: ?Door)
 
 # Without a domain: everything that the backend's directory shows this domain.
 method Services(domain: ?string) -> (services: []Service)
@@ -93,6 +101,33 @@ type Status struct {
 	// Policy and Budgets are a backend's.
 	Policy  *PolicyState `json:"policy,omitempty"`
 	Budgets *Budgets     `json:"budgets,omitempty"`
+	// AFVsock and Door are how other programs of the domain reach the daemon.
+	AFVsock *AFVsock `json:"af_vsock,omitempty"`
+	Door    *Door    `json:"door,omitempty"` // nil: there is none
+}
+
+// AFVsock is what the kernel's AF_VSOCK sockets of a domain reach.
+type AFVsock struct {
+	On        bool       `json:"on"`
+	Reason    string     `json:"reason,omitempty"` // why they reach nothing, and what to do about it
+	Instances []Instance `json:"instances"`
+	LeftOut   []uint32   `json:"left_out,omitempty"` // CIDs for which there was no room
+}
+
+// Instance is a CID that programs of the domain can connect to.
+type Instance struct {
+	CID    uint32 `json:"cid"`
+	Domain uint16 `json:"domain"`
+	State  string `json:"state"`         // waiting, opening, open, closing
+	Why    string `json:"why,omitempty"` // it is not open
+	Begun  uint64 `json:"begun"`         // connections, from either side, since the peer is known
+}
+
+// Door is the unix socket for programs of the domain.
+type Door struct {
+	Path     string `json:"path"`
+	Programs int    `json:"programs"` // connected to it, and listening
+	Refused  uint64 `json:"refused"`  // that got nothing
 }
 
 // Link is one link, or one frontend or peer whose link is not up.

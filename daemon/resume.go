@@ -148,6 +148,7 @@ func (d *daemon) tryRenew(ctx context.Context, events resumer, tell func(toolsta
 	}
 	dom.SetID(id)
 	d.stack.SetSelf(id)
+	d.locals.change()
 	d.cfg.Link.Ledger.Forget()
 	tell(self)
 	if err := events.Reopen(); err != nil {

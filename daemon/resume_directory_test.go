@@ -17,7 +17,7 @@ func TestTheOwnDirectoryGoesByTheIDOfNow(t *testing.T) {
 	cfg := Config{Domain: dom, Name: "a"}
 	peers := client.New(client.Config{Domain: dom})
 	defer peers.Close()
-	f := &frontend{daemon: newDaemon(cfg.withDefaults(), vsock.Config{}), peers: peers}
+	f := &frontend{daemon: newDaemon(cfg.withDefaults(), nil, vsock.Config{}), peers: peers}
 	entry := services.Entry{Info: services.Info{Name: "echo", Port: 7}}
 	if err := f.registry.Add(entry.Info); err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	pid1 "xvsock/init"
 	"xvsock/link"
 	"xvsock/services/logs"
+	"xvsock/vsock"
 	"xvsock/xenstore"
 )
 
@@ -145,6 +146,7 @@ func (d *domain) daemonConfig() daemon.Config {
 		Domain: d.devices, Name: d.name, Version: d.options.Version,
 		Services: daemon.Offers(d.config.Services, d.offers(), programs{d.reaper}),
 		Settings: d.config, Problems: d.problems, Logs: d.records, Level: d.level,
+		Bridge:  daemon.Bridge{Open: openAFVsock, Door: vsock.DoorPath},
 		Control: d.control, Ready: func() { close(d.ready) }, Resumed: d.tell.again, Log: d.log,
 		Shutdown: func(reboot bool) {
 			how := pid1.PowerOff

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"os"
 
+	"xvsock/bridge/afvsock"
+	"xvsock/bridge/vhost"
 	"xvsock/cli"
 	"xvsock/daemon"
 	"xvsock/evtchn"
@@ -18,7 +20,16 @@ import (
 
 // realPlatform is the Xen that this process runs on.
 func realPlatform() cli.Platform {
-	return cli.Platform{Store: xenstore.Open, Devices: openDevices}
+	return cli.Platform{Store: xenstore.Open, Devices: openDevices, AFVsock: openAFVsock}
+}
+
+// openAFVsock makes an instance of the kernel's AF_VSOCK.
+func openAFVsock(cid uint32) (afvsock.Device, error) {
+	i, err := vhost.Open(cid)
+	if err != nil {
+		return nil, err // not a nil *vhost.Instance
+	}
+	return i, nil
 }
 
 // openDevices opens the grant and event-channel devices for d, whose store is open.

@@ -80,6 +80,20 @@ func (f *frontend) status() Frontend {
 	return s
 }
 
+// Neighbours lists the frontends with which the rules let this domain have connections,
+// made there or here, by domain id. What is built in does not count.
+func (m *Manager) Neighbours() []Identity {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var all []Identity
+	for _, id := range slices.Sorted(maps.Keys(m.frontends)) {
+		if m.tables[route{m.self.ID, id}] != nil || m.tables[route{id, m.self.ID}] != nil {
+			all = append(all, m.frontends[id].who)
+		}
+	}
+	return all
+}
+
 // Usage lists the connections between frontends and this domain that count towards
 // limits of rules.
 func (m *Manager) Usage() []policy.Usage { return m.meter.Usage() }

@@ -57,7 +57,10 @@ type Config struct {
 	// together with them, by port1.MaxLinks: that many stand in a HELLO. So a
 	// domain of many clients serves more than its own clients' bound.
 	MaxLinks int
-	Log      *slog.Logger // nil: none
+	// Changed is called after something has changed of whom Peers lists; nil: nobody
+	// asks. It does not wait.
+	Changed func()
+	Log     *slog.Logger // nil: none
 }
 
 // Client is a frontend's side of port 1. It is made before the Stack whose Guard and
@@ -99,6 +102,9 @@ func New(cfg Config) *Client {
 		cfg.MaxLinks = defaultMaxLinks
 	}
 	cfg.MaxLinks = min(cfg.MaxLinks, port1.MaxLinks)
+	if cfg.Changed == nil {
+		cfg.Changed = func() {}
+	}
 	if cfg.Link.Ledger == nil {
 		cfg.Link.Ledger = link.NewLedger()
 	}
@@ -131,6 +137,7 @@ func (c *Client) Lose() {
 	c.over = nil
 	c.peers = make(map[xen.DomID]*peer)
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	c.cfg.Changed()
 }
 
 // end lets nothing begin any more because of over, and ends everything for cause.

@@ -33,6 +33,9 @@ func (c *Client) revoke(p *peer, cause error) revoked {
 // enforce ends the connections and then the links of peers that were revoked. It
 // waits for no one; a link is down when its job has ended.
 func (c *Client) enforce(gone []revoked) {
+	if len(gone) > 0 {
+		c.cfg.Changed()
+	}
 	for _, g := range gone {
 		c.stackNow().Review(g.p.id)
 		if g.job != nil {
@@ -58,6 +61,7 @@ func (c *Client) told(t *talk, m port1.Peer) error {
 	if err != nil {
 		return err
 	}
+	c.cfg.Changed()
 	t.stack.Review(m.Domain)
 	if g.job != nil {
 		g.job.stop(g.cause)

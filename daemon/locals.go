@@ -1,0 +1,192 @@
+package daemon
+
+import (
+	"context"
+	"io/fs"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"xvsock/bridge/afvsock"
+	"xvsock/bridge/door"
+	"xvsock/config"
+	"xvsock/mux"
+	"xvsock/vsock"
+	"xvsock/xen"
+)
+
+// Bridge is what the domain's other programs reach this daemon by. The zero value is
+// nothing.
+type Bridge struct {
+	// Open makes an instance of the kernel's AF_VSOCK; nil: there is no kernel. Its
+	// sockets stay off as well if the settings say so.
+	Open afvsock.Opener
+	// Door is the path of the unix socket; empty: none.
+	Door string
+}
+
+// neighbour is a domain that this one may have to do with.
+type neighbour struct {
+	id      xen.DomID
+	name    string // by the manager's word; may be empty, and another's too
+	backend bool   // of this domain
+}
+
+// locals are the domain's other programs: at the kernel's sockets and at the door. It
+// is made before the Stack, whose Locals it is.
+type locals struct {
+	self    func() xen.DomID
+	off     string          // why kernel is nil
+	path    string          // of the door
+	kernel  *afvsock.Switch // nil: off
+	door    *door.Server    // nil: none
+	open    chan struct{}   // closed once the door is
+	changed chan struct{}   // capacity 1: the neighbours may be others
+}
+
+var _ vsock.Locals = (*locals)(nil)
+
+// newLocals makes what cfg asks for. resolve is what the door asks for addresses.
+func newLocals(cfg Config, resolve door.Resolver) *locals {
+	l := &locals{path: cfg.Bridge.Door, self: cfg.Domain.ID, open: make(chan struct{}), changed: make(chan struct{}, 1)}
+	denied := deny(cfg.Settings.Deny)
+	switch {
+	case cfg.Bridge.Open == nil:
+		l.off = "there is no kernel whose sockets these could be"
+	case !bool(cfg.Settings.Bridge):
+		l.off = "by its setting bridge=off"
+	default:
+		l.kernel = afvsock.New(afvsock.Config{
+			Open: cfg.Bridge.Open, Deny: denied, Max: maxInstances(systemMemory()), Log: cfg.Log,
+		})
+	}
+	if cfg.Bridge.Door != "" {
+		l.door = door.New(door.Config{
+			Path: cfg.Bridge.Door, Mode: fs.FileMode(cfg.Settings.DoorMode), Group: cfg.Settings.DoorGroup,
+			Resolve: resolve, Deny: denied, Ready: func() { close(l.open) }, Log: cfg.Log,
+		})
+	} else {
+		close(l.open)
+	}
+	return l
+}
+
+// An instance costs the kernel and this process up to half a MiB, and all of them are to
+// take no more than a 64th of the domain's memory (rule R7).
+const (
+	instanceMemory  = 512 << 10
+	memoryShare     = 64
+	fewestInstances = 8
+	mostInstances   = 256
+)
+
+// maxInstances is how many peers a domain with so much memory may have at the kernel's
+// sockets.
+func maxInstances(memory int64) int {
+	return int(min(max(memory/memoryShare/instanceMemory, fewestInstances), mostInstances))
+}
+
+// Acceptor implements vsock.Locals.
+func (l *locals) Acceptor(port uint32) func(*vsock.Conn) bool {
+	if l.door == nil {
+		return nil
+	}
+	return l.door.Acceptor(port)
+}
+
+// Relay implements vsock.Locals.
+func (l *locals) Relay(peer xen.DomID) mux.Relay {
+	if l.kernel == nil {
+		return nil
+	}
+	return l.kernel.Relay(peer)
+}
+
+// opened waits until programs find the door, and reports whether they do.
+func (l *locals) opened(ctx context.Context) bool {
+	select {
+	case <-l.open:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// change says that the neighbours may be others. It does not wait.
+func (l *locals) change() {
+	select {
+	case l.changed <- struct{}{}:
+	default:
+	}
+}
+
+// run serves the programs until ctx ends. neighbours lists the domains that there may
+// be connections with.
+func (l *locals) run(ctx context.Context, stack *vsock.Stack, neighbours func() []neighbour) error {
+	group, ctx := errgroup.WithContext(ctx)
+	if l.kernel != nil {
+		group.Go(func() error { l.kernel.Run(ctx, stack); return nil })
+	}
+	if l.door != nil {
+		group.Go(func() error { return l.door.Run(ctx, stack) })
+	}
+	group.Go(func() error {
+		for {
+			l.meet(neighbours())
+			select {
+			case <-l.changed:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	})
+	return group.Wait()
+}
+
+// meet lets the programs reach those domains, and no others.
+func (l *locals) meet(all []neighbour) {
+	self := l.self()
+	kernel := []afvsock.Peer{{CID: vsock.CIDSelf, Domain: self}}
+	var doors []door.Peer
+	for _, n := range all {
+		if n.backend {
+			kernel = append(kernel, afvsock.Peer{CID: vsock.CIDBackend, Domain: n.id})
+		}
+		if n.id == self {
+			continue // CIDSelf is its CID
+		}
+		kernel = append(kernel, afvsock.Peer{CID: vsock.CIDOf(n.id), Domain: n.id})
+		doors = append(doors, door.Peer{ID: n.id, Name: n.name})
+	}
+	if l.kernel != nil {
+		l.kernel.SetPeers(kernel)
+	}
+	if l.door != nil {
+		l.door.SetPeers(doors)
+	}
+}
+
+// describe says how programs reach the daemon.
+func (l *locals) describe(s *Status) {
+	s.AFVsock = &AFVsock{Reason: l.off, Instances: []Instance{}}
+	if l.kernel != nil {
+		now := l.kernel.Status()
+		s.AFVsock.On, s.AFVsock.Reason, s.AFVsock.LeftOut = now.On, now.Why, now.LeftOut
+		for _, i := range now.Instances {
+			s.AFVsock.Instances = append(s.AFVsock.Instances, Instance{
+				CID: i.CID, Domain: uint16(i.Domain), State: i.State, Why: i.Why, Begun: i.Conns,
+			})
+		}
+	}
+	if l.door != nil {
+		now := l.door.Status()
+		s.Door = &Door{Path: l.path, Programs: len(now.Clients), Refused: now.Refused}
+	}
+}
+
+// deny reports of a port whether the domain's programs may not connect to it.
+func deny(ranges []config.PortRange) func(port uint32) bool {
+	return func(port uint32) bool {
+		return slices.ContainsFunc(ranges, func(r config.PortRange) bool { return r.First <= port && port <= r.Last })
+	}
+}
