@@ -121,6 +121,9 @@ func (b *backend) neighbours() []neighbour {
 	return all
 }
 
+// gone implements role.
+func (b *backend) gone(id xen.DomID) bool { return !b.manager.Adjoins(id) }
+
 // sees implements role: whoever may connect to it, and this domain's own root.
 func (b *backend) sees(c services.Caller, port uint32) bool {
 	return b.visible(c, discovery.Record{DomainID: uint16(xen.DomIDSelf), Port: port})

@@ -14,6 +14,7 @@ import (
 	"xvsock/services/discovery"
 	"xvsock/services/varlink"
 	"xvsock/vsock"
+	"xvsock/xen"
 )
 
 // queryTimeout bounds what the control socket asks of another domain.
@@ -39,6 +40,9 @@ type role interface {
 	resolve(ctx context.Context, directory *discovery.Client, name, spec string) (discovery.Record, error)
 	// neighbours are the domains that there may be connections with.
 	neighbours() []neighbour
+	// gone reports whether id is none of them. It is called with the lock of a session
+	// held.
+	gone(id xen.DomID) bool
 	// describe fills in what is said of the links and, by a backend, of policy.
 	describe(*Status)
 	// who tells who made a connection, or that it is not to be served.

@@ -25,6 +25,7 @@ import (
 	"xvsock/services/logs"
 	"xvsock/services/varlink"
 	"xvsock/vsock"
+	"xvsock/xen"
 )
 
 // Config describes a daemon.
@@ -111,7 +112,7 @@ func newDaemon(cfg Config, r role, stack vsock.Config) *daemon {
 	d := &daemon{cfg: cfg, log: cfg.Log, started: time.Now(), registry: services.NewRegistry()}
 	d.locals = newLocals(cfg, func(ctx context.Context, domain, port string) (vsock.Addr, error) {
 		return d.address(ctx, r, domain, port)
-	})
+	}, func(id xen.DomID) bool { return r.gone(id) })
 	stack.Self, stack.Memory, stack.Log, stack.Locals = cfg.Domain.ID(), cfg.Memory, cfg.Log, d.locals
 	d.stack = vsock.NewStack(stack)
 	d.supervisor = services.NewSupervisor(services.Config{

@@ -88,6 +88,15 @@ func (f *frontend) neighbours() []neighbour {
 	return all
 }
 
+// gone implements role.
+func (f *frontend) gone(id xen.DomID) bool {
+	if last := f.last.Load(); last != nil && *last == id {
+		return false
+	}
+	_, known := f.peers.Peer(id)
+	return !known
+}
+
 // visible reports whether a caller may know of a service of this domain: a peer of
 // what it may connect to; the backend and this domain itself of everything.
 func (f *frontend) visible(c discovery.Caller, r discovery.Record) bool {

@@ -46,8 +46,9 @@ type locals struct {
 
 var _ vsock.Locals = (*locals)(nil)
 
-// newLocals makes what cfg asks for. resolve is what the door asks for addresses.
-func newLocals(cfg Config, resolve door.Resolver) *locals {
+// newLocals makes what cfg asks for. resolve is what the door asks for addresses; gone
+// reports whether nothing is allowed with a domain any more.
+func newLocals(cfg Config, resolve door.Resolver, gone func(xen.DomID) bool) *locals {
 	l := &locals{path: cfg.Bridge.Door, self: cfg.Domain.ID, open: make(chan struct{}), changed: make(chan struct{}, 1)}
 	denied := deny(cfg.Settings.Deny)
 	switch {
@@ -57,7 +58,7 @@ func newLocals(cfg Config, resolve door.Resolver) *locals {
 		l.off = "by its setting bridge=off"
 	default:
 		l.kernel = afvsock.New(afvsock.Config{
-			Open: cfg.Bridge.Open, Deny: denied, Max: maxInstances(systemMemory()), Log: cfg.Log,
+			Open: cfg.Bridge.Open, Deny: denied, Gone: gone, Max: maxInstances(systemMemory()), Log: cfg.Log,
 		})
 	}
 	if cfg.Bridge.Door != "" {

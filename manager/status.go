@@ -87,11 +87,24 @@ func (m *Manager) Neighbours() []Identity {
 	defer m.mu.Unlock()
 	var all []Identity
 	for _, id := range slices.Sorted(maps.Keys(m.frontends)) {
-		if m.tables[route{m.self.ID, id}] != nil || m.tables[route{id, m.self.ID}] != nil {
+		if m.adjoins(id) {
 			all = append(all, m.frontends[id].who)
 		}
 	}
 	return all
+}
+
+// Adjoins reports whether a domain is one of the Neighbours.
+func (m *Manager) Adjoins(id xen.DomID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.frontends[id] != nil && m.adjoins(id)
+}
+
+// adjoins reports whether the rules allow anything between this domain and that one. The
+// caller holds mu.
+func (m *Manager) adjoins(id xen.DomID) bool {
+	return m.tables[route{m.self.ID, id}] != nil || m.tables[route{id, m.self.ID}] != nil
 }
 
 // Usage lists the connections between frontends and this domain that count towards

@@ -65,6 +65,11 @@ type Config struct {
 	// Deny says which ports of other domains programs of this one must not connect to,
 	// in addition to those of the local rules; nil: none. It must not wait.
 	Deny func(port uint32) bool
+	// Gone reports whether nothing at all is allowed with a domain any more. Connections
+	// with it then end as lost, with ECONNRESET, also before SetPeers says so: a domain
+	// that was destroyed is told of like one whose rules were taken away. It is called
+	// with the lock of a session held; nil: a domain never is.
+	Gone func(xen.DomID) bool
 	Max  int          // instances; 0: DefaultMax
 	Log  *slog.Logger // nil: none
 }
@@ -109,6 +114,9 @@ func New(cfg Config) *Switch {
 	}
 	if cfg.Deny == nil {
 		cfg.Deny = func(uint32) bool { return false }
+	}
+	if cfg.Gone == nil {
+		cfg.Gone = func(xen.DomID) bool { return false }
 	}
 	s := &Switch{
 		cfg:   cfg,

@@ -25,6 +25,10 @@ func (i *instance) deliver(from session, p mux.Packet, a, b []byte) bool {
 		i.tally.dropped.Add(1)
 		return true
 	}
+	if p.Op == mux.OpReset && mux.Reason(p.Flags) == mux.ReasonShuttingDown {
+		i.fail(errLeaves) // see Reset
+		return true
+	}
 	switch i.queue.send(from, toKernel(&p), a, b) {
 	case noRoom:
 		return false

@@ -10,11 +10,14 @@ import (
 	"sync/atomic"
 
 	"xvsock/mux"
+	"xvsock/xen"
 )
 
 // Why an instance fails. Its sockets get ECONNRESET, and it is made again.
 var (
 	errLost     = errors.New("the link was lost")
+	errGone     = errors.New("nothing is allowed with the domain any more")
+	errLeaves   = errors.New("the domain's daemon ends")
 	errStalled  = errors.New("the kernel takes no packets")
 	errOverflow = errors.New("the kernel takes no resets, and too many wait")
 	errCrowd    = errors.New("too many links wait for the kernel")
@@ -30,6 +33,7 @@ type instance struct {
 	peer  Peer
 	stack Stack
 	deny  func(port uint32) bool
+	gone  func(xen.DomID) bool
 	log   *slog.Logger
 	poke  func() // has the Switch look at failure
 	tally *tally
@@ -48,7 +52,7 @@ type instance struct {
 // newInstance serves dev until close.
 func (s *Switch) newInstance(peer Peer, dev Device, t *tally) *instance {
 	i := &instance{
-		peer: peer, stack: s.stack, deny: s.cfg.Deny, poke: s.poke, tally: t, dev: dev,
+		peer: peer, stack: s.stack, deny: s.cfg.Deny, gone: s.cfg.Gone, poke: s.poke, tally: t, dev: dev,
 		log: s.cfg.Log.With("cid", peer.CID, "domain", peer.Domain),
 	}
 	i.queue.init(dev)
@@ -100,8 +104,15 @@ func (i *instance) close() error {
 	return err
 }
 
-// Reset implements mux.Relay.
-func (i *instance) Reset(p mux.Packet) { i.reset(p) }
+// Reset implements mux.Relay. To a kernel's socket RST is the end of the file, and a
+// program is not to take a part for the whole: where everything ends, it ends as lost.
+func (i *instance) Reset(p mux.Packet) {
+	if mux.Reason(p.Flags) == mux.ReasonRevoked && i.gone(i.peer.Domain) {
+		i.fail(errGone)
+		return
+	}
+	i.reset(p)
+}
 
 // Lost implements mux.Relay. The kernel's sockets get ECONNRESET only by the end of
 // their instance.

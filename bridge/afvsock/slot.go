@@ -165,7 +165,7 @@ func (s *Switch) failed(sl *slot, err error, now time.Time) {
 		sl.pause = grow(sl.pause, minReopen, maxReopen)
 	}
 	sl.again, sl.why = now.Add(sl.pause), err.Error()
-	if !errors.Is(err, errLost) { // of which the link has told
+	if !errors.Is(err, errLost) && !errors.Is(err, errGone) && !errors.Is(err, errLeaves) { // others tell of those
 		s.complain(sl, "instance of the kernel's AF_VSOCK failed, its sockets were reset", err)
 	}
 	if errors.Is(err, errStalled) {
@@ -234,7 +234,7 @@ func (s *Switch) admit(wanted map[uint32]Peer, now time.Time) {
 		}
 	}
 	if !had && len(s.leftOut) > 0 {
-		s.cfg.Log.Warn("programs reach some domains not through AF_VSOCK: too many peers, raise the limit of instances",
+		s.cfg.Log.Warn("programs reach some domains not through AF_VSOCK: too many peers for this domain's memory",
 			"limit", s.cfg.Max, "left_out", len(s.leftOut), "first_cid", s.leftOut[0])
 	}
 }

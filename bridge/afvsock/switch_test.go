@@ -544,3 +544,39 @@ func TestSetPeersWithNothingNewWakesNobody(t *testing.T) {
 		t.Error("Run was woken for nothing")
 	}
 }
+
+// To a program RST is the end of the file. Where all connections with a domain end, they
+// end as lost.
+func TestTheEndOfAllConnectionsIsALoss(t *testing.T) {
+	rst := func(reason mux.Reason) mux.Packet {
+		return mux.Packet{Local: 80, Remote: 5000, Type: mux.TypeStream, Op: mux.OpReset, Flags: uint32(reason)}
+	}
+	for _, tt := range []struct {
+		name string
+		gone bool
+		end  func(*instance)
+		lost bool
+	}{
+		{"a rule was taken away", false, func(i *instance) { i.Reset(rst(mux.ReasonRevoked)) }, false},
+		{"all rules were, or the domain is gone", true, func(i *instance) { i.Reset(rst(mux.ReasonRevoked)) }, true},
+		{"a connection ends for another reason", true, func(i *instance) { i.Reset(rst(mux.ReasonProtocol)) }, false},
+		{"the domain's daemon ends", false, func(i *instance) { i.deliver(&fakeSession{}, rst(mux.ReasonShuttingDown), nil, nil) }, true},
+		{"the other end resets", true, func(i *instance) { i.deliver(&fakeSession{}, rst(mux.ReasonNone), nil, nil) }, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, Config{Gone: func(xen.DomID) bool { return tt.gone }}, Peer{5, 5}).run()
+				defer r.end()
+				d, i := r.device(5)
+				tt.end(i)
+				synctest.Wait()
+				if lost := i.failure() != nil; lost != tt.lost {
+					t.Errorf("lost %v, want %v (%v)", lost, tt.lost, i.failure())
+				}
+				if resets := len(d.taken()); (resets == 0) != tt.lost {
+					t.Errorf("%d RSTs for the kernel", resets)
+				}
+			})
+		})
+	}
+}
