@@ -11,13 +11,16 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"xvsock/bridge"
+	"xvsock/bridge/afvsock"
 	"xvsock/daemon"
 	"xvsock/link"
+	"xvsock/vsock"
 	"xvsock/xenstore"
 )
 
@@ -30,6 +33,8 @@ type Platform struct {
 	// Devices opens the other devices of the domain that the process runs in, whose
 	// store is open, puts them into it, and returns what closes them.
 	Devices func(context.Context, *link.Domain, *slog.Logger) (func() error, error)
+	// AFVsock makes an instance of the kernel's AF_VSOCK; nil: there is no kernel.
+	AFVsock afvsock.Opener
 	// Services are those of this build, beside those that every build has.
 	Services []daemon.Offer
 }
@@ -41,6 +46,16 @@ type app struct {
 	offers   []daemon.Offer // services that this binary can be told to run
 	control  string         // path of the control socket
 	began    bool           // a command has begun; errors before that are of its usage
+}
+
+// door is where the daemon whose control socket that is listens for programs: beside it,
+// or in a directory of its own, so that each daemon of a domain has one.
+func (a *app) door() string {
+	dir, name := filepath.Split(a.control)
+	if name != filepath.Base(bridge.ControlPath) {
+		dir = a.control + ".d"
+	}
+	return filepath.Join(dir, filepath.Base(vsock.DoorPath))
 }
 
 // Run executes the command line args and returns the process's exit code. It
@@ -76,6 +91,7 @@ func (a *app) rootCommand() *cobra.Command {
 		a.backendCommand(), a.domainCommand(), a.simCommand(),
 		a.attachCommand(), a.detachCommand(), a.policyCommand(),
 		a.statusCommand(), a.peersCommand(), a.servicesCommand(), a.resolveCommand(), a.pingCommand(),
+		a.connectCommand(), a.listenCommand(), a.proxyCommand(),
 		a.healthCommand(), a.logCommand(), a.metricsCommand(), a.configCommand(),
 		a.restartCommand(), a.logLevelCommand(), a.shutdownCommand(),
 		a.imageCommand(), a.versionCommand(),

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"xvsock/daemon"
+	"xvsock/services"
 	"xvsock/toolstack"
 	"xvsock/xenstore"
 )
@@ -51,7 +52,13 @@ func (a *app) completeArgument(c *cobra.Command, name string) ([]string, cobra.S
 		return a.domainNames(c), cobra.ShellCompDirectiveNoFileComp
 	case "LEVEL":
 		return logLevels(), cobra.ShellCompDirectiveNoFileComp
-	case "FILE":
+	case "NAME:PORT":
+		return a.targets(c, ""), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	case "LOCAL":
+		return localKinds(), cobra.ShellCompDirectiveNoSpace
+	case "REMOTE":
+		return append(remoteKinds(), a.targets(c, "xvsock:")...), cobra.ShellCompDirectiveNoSpace
+	case "FILE", "flags", "--", "CMD", "ARG":
 		return nil, cobra.ShellCompDirectiveDefault
 	case "DIR":
 		return nil, cobra.ShellCompDirectiveFilterDirs
@@ -102,6 +109,32 @@ func (a *app) domainNames(c *cobra.Command) []string {
 	slices.Sort(names)
 	return slices.Compact(names)
 }
+
+// targets are what can be connected to, after a prefix: the services that the daemon of
+// this domain knows of, and the domains, whose port is to be typed.
+func (a *app) targets(c *cobra.Command, prefix string) []string {
+	ctx, cancel := context.WithTimeout(c.Context(), completeTime)
+	defer cancel()
+	domains := append(a.domainNames(c), "self", "@backend")
+	var words []string
+	var known daemon.ServicesReply
+	if a.call(ctx, daemon.MethodServices, daemon.ServicesArgs{}, &known) == nil {
+		for _, s := range known.Services {
+			if plainWord(s.Domain) && services.CheckName(s.Name) == nil {
+				words = append(words, prefix+s.Domain+":"+s.Name)
+			}
+		}
+	}
+	for _, name := range domains {
+		words = append(words, prefix+name+":")
+	}
+	slices.Sort(words)
+	return slices.Compact(words)
+}
+
+// localKinds and remoteKinds are how the ends of a proxy begin.
+func localKinds() []string  { return []string{"unix:/", "tcp:", "vsock:", "xvsock:"} }
+func remoteKinds() []string { return []string{"unix:/", "tcp:", "vsock:"} }
 
 // plainWord says whether name means itself to every shell, and nothing to the
 // protocol of completion, in which a tab begins a description and a line ends the

@@ -27,6 +27,10 @@ type daemonFlags struct {
 func (f *daemonFlags) add(a *app, c *cobra.Command) {
 	c.Flags().String("name", "", "label of this domain in its own answers (default: the toolstack's name)")
 	c.Flags().StringArray("service", nil, "service to run: "+builtinNames()+",\nor a program or socket as NAME:PORT:exec:/PATH (see docs/configuration.md; may repeat)")
+	c.Flags().String("bridge", "on", "on or off: let programs here reach other domains by AF_VSOCK sockets")
+	c.Flags().StringArray("bridge-deny", nil, "port, or FIRST-LAST, of other domains that programs here may not connect to\n(may repeat)")
+	c.Flags().String("door-mode", "0660", "rights of the unix socket for programs")
+	c.Flags().String("door-group", config.DefaultDoorGroup, "its group")
 	c.Flags().String("log", "info", "debug, info, warn or error")
 	c.Flags().StringVar(&f.file, "config", config.FilePath, "file of settings, weaker than these flags; it need not be there")
 }
@@ -85,6 +89,7 @@ func (a *app) runDaemon(c *cobra.Command, f *daemonFlags, run func(context.Conte
 	notify := newNotifier(ctx, log)
 	err = run(ctx, daemon.Config{
 		Domain: dom, Name: ownName(ctx, told.Name, dom), Version: a.version, Control: control, Log: log,
+		Bridge:   daemon.Bridge{Open: a.platform.AFVsock, Door: a.door()},
 		Services: daemon.Offers(told.Services, a.offers, payload.OwnChildren()),
 		Settings: told.Config, Problems: told.problems, Logs: records, Level: level,
 		Ready: func() {

@@ -3,12 +3,14 @@ package cli
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"xvsock/daemon"
+	"xvsock/vsock"
 )
 
 // The rules of the demo: what dom0 may, and then what the client may too.
@@ -54,7 +56,32 @@ func (d *demo) showPolicy(ctx context.Context) error {
 	if err := d.list(ctx, "client", "@backend", "client asks port 2 of the backend again", 3); err != nil {
 		return err
 	}
+	if err := d.program(ctx); err != nil {
+		return err
+	}
 	return d.revoke(ctx)
+}
+
+// program has an ordinary program of the client's domain, one that knows nothing of
+// Xen, talk with db through the unix socket of its domain.
+func (d *demo) program(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, simTimeout)
+	defer cancel()
+	conn, err := vsock.Door{Path: d.door("client")}.DialContext(ctx, "db:echo")
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	const words = "hello"
+	if _, err := io.WriteString(conn, words); err != nil {
+		return err
+	}
+	answer := make([]byte, len(words))
+	if _, err := io.ReadFull(conn, answer); err != nil {
+		return err
+	}
+	d.say("program", "a program of client connects to db:echo through its domain's unix socket, says %q and hears %q", words, answer)
+	return nil
 }
 
 // revoke takes the rule away in the middle of a transfer.

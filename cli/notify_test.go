@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -36,7 +37,12 @@ func TestTheServiceManagerIsToldWhenADaemonServesAndWhenItStops(t *testing.T) {
 	next := serviceManager(t)
 	h := sim.NewTest(t)
 	web := h.Create(sim.DomainConfig{Name: "web"})
-	control := filepath.Join(t.TempDir(), "control\nREADY=0")
+	dir, err := os.MkdirTemp("", "xvsock") // a short name, for that of the door is longer
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	control := filepath.Join(dir, "control\nREADY=0")
 	stop := background(t, xen(web), "domain", "--control", control)
 
 	state := next()

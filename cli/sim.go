@@ -48,7 +48,7 @@ func (a *app) simCommand() *cobra.Command {
 // demo is the simulated host and what runs on it.
 type demo struct {
 	out     io.Writer
-	dir     string // of the control sockets
+	dir     string // of what the domains have in /run/xvsock, by their names
 	version string
 
 	host    *sim.Host
@@ -118,7 +118,7 @@ func (d *demo) play(ctx context.Context, stay bool) error {
 	if err := d.showPolicy(ctx); err != nil || !stay {
 		return err
 	}
-	d.say("stay", "control sockets are in %s: try `xvsock --control %s services`", d.dir, d.socket("Domain-0"))
+	d.say("stay", "what each domain has in /run/xvsock is in %s: try `xvsock --control %s services`", d.dir, d.socket("Domain-0"))
 	<-ctx.Done()
 	return nil
 }
@@ -129,7 +129,12 @@ func (d *demo) say(what, format string, args ...any) {
 }
 
 // socket is the path of a domain's control socket.
-func (d *demo) socket(name string) string { return filepath.Join(d.dir, name) }
+func (d *demo) socket(name string) string {
+	return filepath.Join(d.dir, name, filepath.Base(bridge.ControlPath))
+}
+
+// door is the path of a domain's unix socket for programs.
+func (d *demo) door(name string) string { return (&app{control: d.socket(name)}).door() }
 
 // start runs a daemon in a domain.
 func (d *demo) start(ctx context.Context, dom *sim.Domain, run func(context.Context, daemon.Config) error, offers []daemon.Offer) (*demoDomain, error) {
@@ -150,7 +155,7 @@ func (d *demo) start(ctx context.Context, dom *sim.Domain, run func(context.Cont
 		defer store.Close()
 		err := run(ctx, daemon.Config{
 			Domain: devices, Name: dom.Name(), Version: d.version, Services: offers, Control: control, Rules: rules,
-			Ready: func() { close(ready) },
+			Bridge: daemon.Bridge{Door: d.door(dom.Name())}, Ready: func() { close(ready) },
 		})
 		if err != nil {
 			d.fail(fmt.Errorf("daemon of %s: %w", dom.Name(), err))

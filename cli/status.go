@@ -96,12 +96,49 @@ func (a *app) statusCommand() *cobra.Command {
 		uptime := time.Duration(s.Uptime * float64(time.Second)).Truncate(time.Second).String()
 		err = printList(c.OutOrStdout(), *output, s, []string{"ROLE", "DOMAIN", "NAME", "LINKS UP", "UPTIME", "VERSION"},
 			[][]string{{s.Role, decimal(s.Domain), s.Name, fmt.Sprintf("%d of %d", up, len(s.Links)), uptime, s.Version}})
-		if err != nil || s.Policy == nil || *output != outputTable {
+		if err != nil || *output != outputTable {
 			return err
 		}
-		return printPolicyState(c, s.Policy)
+		if s.Policy != nil {
+			if err := printPolicyState(c, s.Policy); err != nil {
+				return err
+			}
+		}
+		return printBridge(c, s)
 	}
 	return c
+}
+
+// printBridge prints how other programs of the domain reach its daemon, and why not.
+func printBridge(c *cobra.Command, s daemon.Status) error {
+	if s.AFVsock == nil {
+		return nil // a daemon that knows nothing of it
+	}
+	rows := [][]string{{"AF_VSOCK", "off", s.AFVsock.Reason}}
+	if s.AFVsock.On {
+		open, why := 0, ""
+		for _, i := range s.AFVsock.Instances {
+			if i.State == "open" {
+				open++
+			} else if i.Why != "" {
+				why = fmt.Sprintf("; CID %d: %s", i.CID, i.Why)
+			}
+		}
+		about := fmt.Sprintf("%d of %d CIDs%s", open, len(s.AFVsock.Instances), why)
+		if left := len(s.AFVsock.LeftOut); left > 0 {
+			about += fmt.Sprintf("; no room for %d more: give the domain more memory", left)
+		}
+		rows[0] = []string{"AF_VSOCK", "on", about}
+	}
+	switch {
+	case s.Door == nil:
+	case !s.Door.On:
+		rows = append(rows, []string{"unix socket", "off", s.Door.Reason})
+	default:
+		rows = append(rows, []string{"unix socket", "on", fmt.Sprintf("%s, %d programs", s.Door.Path, s.Door.Programs)})
+	}
+	fmt.Fprintln(c.OutOrStdout())
+	return printList(c.OutOrStdout(), outputTable, nil, []string{"PROGRAMS BY", "STATE", "ABOUT"}, rows)
 }
 
 // printPolicyState prints what is in force at a backend, and what is wrong with what

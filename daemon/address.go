@@ -74,16 +74,15 @@ func (d *daemon) address(ctx context.Context, r role, domain, port string) (vsoc
 // told gives an error of a query the errno by which a program at the unix socket knows
 // it.
 func told(err error) error {
-	errno := syscall.EHOSTUNREACH
 	switch {
 	case errors.Is(err, ErrAmbiguousDomain):
-		errno = syscall.ENOTUNIQ
+		return &toldError{textOf(err), syscall.ENOTUNIQ}
 	case errors.Is(err, ErrDenied):
-		errno = syscall.EACCES
+		return &toldError{textOf(err), syscall.EACCES}
 	case errors.Is(err, discovery.ErrServiceNotFound):
-		errno = syscall.ECONNREFUSED // nobody listens under that name
+		return &toldError{"none there that this domain may connect to", syscall.ECONNREFUSED}
 	}
-	return &toldError{text: textOf(err), errno: errno}
+	return &toldError{textOf(err), syscall.EHOSTUNREACH}
 }
 
 // toldError is an error of a query in words for people.

@@ -3,7 +3,10 @@ package daemon
 import (
 	"context"
 	"io/fs"
+	"log/slog"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -40,8 +43,11 @@ type locals struct {
 	path    string          // of the door
 	kernel  *afvsock.Switch // nil: off
 	door    *door.Server    // nil: none
-	open    chan struct{}   // closed once the door is
-	changed chan struct{}   // capacity 1: the neighbours may be others
+	log     *slog.Logger
+	closed  atomic.Pointer[error] // why the door is
+	once    sync.Once
+	open    chan struct{} // closed once the door is, or will not be
+	changed chan struct{} // capacity 1: the neighbours may be others
 }
 
 var _ vsock.Locals = (*locals)(nil)
@@ -49,7 +55,7 @@ var _ vsock.Locals = (*locals)(nil)
 // newLocals makes what cfg asks for. resolve is what the door asks for addresses; gone
 // reports whether nothing is allowed with a domain any more.
 func newLocals(cfg Config, resolve door.Resolver, gone func(xen.DomID) bool) *locals {
-	l := &locals{path: cfg.Bridge.Door, self: cfg.Domain.ID, open: make(chan struct{}), changed: make(chan struct{}, 1)}
+	l := &locals{path: cfg.Bridge.Door, self: cfg.Domain.ID, log: cfg.Log, open: make(chan struct{}), changed: make(chan struct{}, 1)}
 	denied := deny(cfg.Settings.Deny)
 	switch {
 	case cfg.Bridge.Open == nil:
@@ -64,10 +70,10 @@ func newLocals(cfg Config, resolve door.Resolver, gone func(xen.DomID) bool) *lo
 	if cfg.Bridge.Door != "" {
 		l.door = door.New(door.Config{
 			Path: cfg.Bridge.Door, Mode: fs.FileMode(cfg.Settings.DoorMode), Group: cfg.Settings.DoorGroup,
-			Resolve: resolve, Deny: denied, Ready: func() { close(l.open) }, Log: cfg.Log,
+			Resolve: resolve, Deny: denied, Ready: l.settle, Log: cfg.Log,
 		})
 	} else {
-		close(l.open)
+		l.settle()
 	}
 	return l
 }
@@ -103,7 +109,7 @@ func (l *locals) Relay(peer xen.DomID) mux.Relay {
 	return l.kernel.Relay(peer)
 }
 
-// opened waits until programs find the door, and reports whether they do.
+// opened waits until programs find the door, or never will; false: ctx has ended.
 func (l *locals) opened(ctx context.Context) bool {
 	select {
 	case <-l.open:
@@ -129,7 +135,7 @@ func (l *locals) run(ctx context.Context, stack *vsock.Stack, neighbours func() 
 		group.Go(func() error { l.kernel.Run(ctx, stack); return nil })
 	}
 	if l.door != nil {
-		group.Go(func() error { return l.door.Run(ctx, stack) })
+		group.Go(func() error { l.serveDoor(ctx, stack); return nil })
 	}
 	group.Go(func() error {
 		for {
@@ -143,6 +149,21 @@ func (l *locals) run(ctx context.Context, stack *vsock.Stack, neighbours func() 
 	})
 	return group.Wait()
 }
+
+// serveDoor serves the door until ctx ends. A domain goes on without one: all else does
+// not need it.
+func (l *locals) serveDoor(ctx context.Context, stack *vsock.Stack) {
+	err := l.door.Run(ctx, stack)
+	if err == nil {
+		return
+	}
+	l.log.Error("programs reach no domains through the unix socket; everything else works", "reason", err)
+	l.closed.Store(&err)
+	l.settle()
+}
+
+// settle says that the door is open, or will not be.
+func (l *locals) settle() { l.once.Do(func() { close(l.open) }) }
 
 // meet lets the programs reach those domains, and no others.
 func (l *locals) meet(all []neighbour) {
@@ -181,7 +202,10 @@ func (l *locals) describe(s *Status) {
 	}
 	if l.door != nil {
 		now := l.door.Status()
-		s.Door = &Door{Path: l.path, Programs: len(now.Clients), Refused: now.Refused}
+		s.Door = &Door{Path: l.path, On: true, Programs: len(now.Clients), Refused: now.Refused}
+		if why := l.closed.Load(); why != nil {
+			s.Door.On, s.Door.Reason = false, (*why).Error()
+		}
 	}
 }
 

@@ -53,7 +53,7 @@ type Service (domain: string, uuid: string, name: string, port: int, state: stri
 # can connect to, left_out those for which there is no room.
 type AFVsock (on: bool, reason: ?string, instances: []Instance, left_out: ?[]int)
 type Instance (cid: int, domain: int, state: string, why: ?string, begun: int)
-type Door (path: string, programs: int, refused: int)
+type Door (path: string, on: bool, reason: ?string, programs: int, refused: int)
 
 # role is frontend or backend; uptime is in seconds. With more, in several parts.
 method Status() -> (role: string, domain: int, name: string, version: string, uptime: float, goroutines: int, watches: int, links: []Link,
@@ -126,6 +126,8 @@ type Instance struct {
 // Door is the unix socket for programs of the domain.
 type Door struct {
 	Path     string `json:"path"`
+	On       bool   `json:"on"`
+	Reason   string `json:"reason,omitempty"` // why it is not
 	Programs int    `json:"programs"` // connected to it, and listening
 	Refused  uint64 `json:"refused"`  // that got nothing
 }

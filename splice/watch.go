@@ -1,18 +1,13 @@
 package splice
 
 import (
-	"errors"
 	"net"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
-// askTime is how often a connection that does not tell its end is asked.
-const askTime = 10 * time.Second
-
-// teller is a connection that tells its end, as a vsock.Conn does. Any other is asked
-// by a write of no bytes, which a lost one refuses.
+// teller is a connection that tells its end, as a vsock.Conn does. Of any other a loss
+// is seen by the flows alone, when they read or write.
 type teller interface {
 	// Done is closed when the connection carries nothing more.
 	Done() <-chan struct{}
@@ -59,37 +54,19 @@ func (w *Watch) Half() {
 // connection, so that who closes stop closes that too.
 func (w *Watch) Run(stop <-chan struct{}) {
 	var done <-chan struct{}
-	var ask <-chan time.Time
 	t, tells := w.conn.(teller)
 	if tells {
 		done = t.Done()
-	} else {
-		ticker := time.NewTicker(askTime)
-		defer ticker.Stop()
-		ask = ticker.C
 	}
-	for {
-		select {
-		case <-stop:
-			return
-		case <-w.both:
+	select {
+	case <-stop:
+	case <-w.both:
+		w.linger(stop)
+	case <-done:
+		if err := t.Err(); err != nil {
+			w.lose(err)
+		} else {
 			w.linger(stop)
-			return
-		case <-done:
-			if err := t.Err(); err != nil {
-				w.lose(err)
-			} else {
-				w.linger(stop)
-			}
-			return
-		case <-ask:
-			switch _, err := w.conn.Write(nil); {
-			case errors.Is(err, syscall.EPIPE): // one direction; that is all it can tell
-				ask = nil
-			case err != nil:
-				w.lose(err)
-				return
-			}
 		}
 	}
 }

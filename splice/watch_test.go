@@ -3,9 +3,7 @@ package splice
 import (
 	"errors"
 	"net"
-	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,42 +21,25 @@ func (c *telling) Err() error            { return c.err }
 
 func (c *telling) Write([]byte) (int, error) { panic("it was asked") }
 
-// asked is one that has to be asked.
-type asked struct {
-	net.Conn
-	mu  sync.Mutex
-	err error
-}
-
-func (c *asked) Write(p []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(p), c.err
-}
-
-func (c *asked) end(err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.err = err
-}
+// mute is a connection that does not tell its end.
+type mute struct{ net.Conn }
 
 // Everything happens 25 s after the beginning, and the grace is 10 s.
 func TestALossIsNoticedWhateverTheFlowsDo(t *testing.T) {
 	lost := errors.New("lost")
 	for name, test := range map[string]struct {
-		end  func(w *Watch, c *telling, a *asked)
+		end  func(w *Watch, c *telling)
 		want time.Duration // 0: never
 		over bool
 		tell bool
 	}{
-		"a reset is told":                  {func(_ *Watch, c *telling, _ *asked) { c.err = lost; close(c.done) }, 25 * time.Second, false, true},
-		"an orderly end is told":           {func(_ *Watch, c *telling, _ *asked) { close(c.done) }, 35 * time.Second, true, true},
-		"a loss is asked for":              {func(_ *Watch, _ *telling, a *asked) { a.end(lost) }, 30 * time.Second, false, false},
-		"a peer that reads no more":        {func(_ *Watch, _ *telling, a *asked) { a.end(syscall.EPIPE) }, 0, false, false},
-		"both flows have ended":            {func(w *Watch, _ *telling, _ *asked) { w.Half(); w.Half() }, 35 * time.Second, true, false},
-		"both have, where the end is told": {func(w *Watch, _ *telling, _ *asked) { w.Half(); w.Half() }, 35 * time.Second, true, true},
-		"one flow has ended":               {func(w *Watch, _ *telling, _ *asked) { w.Half() }, 0, false, true},
-		"what was sent last is still taken": {func(w *Watch, c *telling, _ *asked) {
+		"a reset is told":                  {func(_ *Watch, c *telling) { c.err = lost; close(c.done) }, 25 * time.Second, false, true},
+		"an orderly end is told":           {func(_ *Watch, c *telling) { close(c.done) }, 35 * time.Second, true, true},
+		"nothing is told":                  {func(*Watch, *telling) {}, 0, false, false},
+		"both flows have ended":            {func(w *Watch, _ *telling) { w.Half(); w.Half() }, 35 * time.Second, true, false},
+		"both have, where the end is told": {func(w *Watch, _ *telling) { w.Half(); w.Half() }, 35 * time.Second, true, true},
+		"one flow has ended":               {func(w *Watch, _ *telling) { w.Half() }, 0, false, true},
+		"what was sent last is still taken": {func(w *Watch, c *telling) {
 			close(c.done)
 			for i := range 6 {
 				time.AfterFunc(time.Duration(i)*7*time.Second, func() { w.Given.Add(1) })
@@ -67,8 +48,8 @@ func TestALossIsNoticedWhateverTheFlowsDo(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c, a := &telling{done: make(chan struct{})}, &asked{}
-				var conn net.Conn = a
+				c := &telling{done: make(chan struct{})}
+				var conn net.Conn = mute{}
 				if test.tell {
 					conn = c
 				}
@@ -79,7 +60,7 @@ func TestALossIsNoticedWhateverTheFlowsDo(t *testing.T) {
 				stop, ended := make(chan struct{}), make(chan struct{})
 				go func() { defer close(ended); w.Run(stop) }()
 				time.Sleep(25 * time.Second)
-				test.end(w, c, a)
+				test.end(w, c)
 				time.Sleep(time.Hour)
 				close(stop)
 				<-ended
