@@ -53,12 +53,13 @@ fuzz: ## each fuzz target for FUZZTIME (20s)
 	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
 	  done; done
 
-bench: ## Go benchmarks of the rings, the connections and the manager; how long a domain boots, on real Xen
-	$(GO) test -run '^$$' -bench . -benchmem ./ring ./mux ./vsock ./manager/... ./daemon
-	$(GO) test -run '^$$' -bench Boot -benchtime 1x -timeout 20m -v ./image
+bench: ## Go benchmarks of the rings, the connections and the manager; on real Xen how long a domain boots, and AF_VSOCK beside AF_UNIX
+	$(GO) test -run '^$$' -bench . -benchmem ./ring ./mux ./vsock ./manager/... ./daemon ./bridge/...
+	$(GO) test -run '^$$' -bench 'Boot|AFVsock' -benchtime 1x -timeout 30m -v ./image
 
-soak: ## the randomised tests, long
-	$(GO) test -race -count=20 -timeout 0 ./ring ./mux ./link ./vsock ./xenstore ./sim/... ./manager ./manager/client ./daemon
+soak: deps ## the randomised tests, long; 100000 AF_VSOCK connections on real Xen
+	$(GO) test -race -count=20 -timeout 0 ./ring ./mux ./link ./vsock ./xenstore ./sim/... ./manager ./manager/client ./daemon ./bridge/...
+	XVSOCK_RIG=1 XVSOCK_SOAK=1 $(GO) test -count=1 -timeout 0 -run 'TestAppsOnXen/(the_programs|500)' -v ./image
 
 deps: ## install what the real-Xen rig needs (root), or say what is missing
 	@missing=; for p in $(PACKAGES); do \

@@ -45,6 +45,32 @@ func TestControlSocketIsForRootAndItsGroupAlone(t *testing.T) {
 	}
 }
 
+func TestAGroupIsANameOrANumber(t *testing.T) {
+	for name, want := range map[string]int{"root": 0, "0": 0, "10999": 10999, "4294967294": 4294967294} {
+		if got, ok := bridge.GroupID(name); !ok || got != want {
+			t.Errorf("%q: %d, %v; want %d", name, got, ok, want)
+		}
+	}
+	for _, name := range []string{"", "no-such-group", "-1", "4294967295", "4294967296", "0x10", "1e3"} {
+		if got, ok := bridge.GroupID(name); ok {
+			t.Errorf("%q: %d", name, got)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := bridge.Listen(path, bridge.Access{Mode: 0o660, Group: "10999"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if gid := info.Sys().(*syscall.Stat_t).Gid; os.Getuid() == 0 && gid != 10999 {
+		t.Errorf("the socket's group is %d", gid)
+	}
+}
+
 func TestAStaleSocketIsReplaced(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "control")
 	// What a daemon leaves that was killed.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"net"
 	"os"
 	"os/user"
@@ -33,7 +34,7 @@ const Group = "xvsock"
 // Access is who may connect to a socket: the file's rights, and its group.
 type Access struct {
 	Mode  fs.FileMode
-	Group string // where the domain has it, else the owner's
+	Group string // a name or a number; the owner's where the domain has no such name
 }
 
 // private is for root and the group xvsock alone.
@@ -146,6 +147,9 @@ func ListenLocked(path string, a Access) (_ *net.UnixListener, err error) {
 		return nil, err
 	}
 	fresh := path + freshSuffix
+	if info, err := os.Lstat(fresh); err == nil && info.Mode().Type() != fs.ModeSocket {
+		return nil, fmt.Errorf("%s is no socket, and in the way", fresh)
+	}
 	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -177,11 +181,23 @@ func fits(path string) error {
 // grant gives a socket its rights. The group comes first, so that the mode is never for
 // another.
 func (a Access) grant(path string) error {
-	if g, err := user.LookupGroup(a.Group); err == nil {
-		if gid, err := strconv.Atoi(g.Gid); err == nil {
-			// Without the right to do this the socket stays the owner's.
-			_ = os.Chown(path, -1, gid)
-		}
+	if gid, ok := GroupID(a.Group); ok {
+		// Without the right to do this the socket stays the owner's.
+		_ = os.Chown(path, -1, gid)
 	}
 	return os.Chmod(path, a.Mode)
+}
+
+// GroupID returns the id of a group that the domain has, or else the number that its name
+// is: a domain without /etc/group has ids alone.
+func GroupID(name string) (gid int, ok bool) {
+	text := name
+	if g, err := user.LookupGroup(name); err == nil {
+		text = g.Gid
+	}
+	n, err := strconv.ParseUint(text, 10, 32)
+	if err != nil || n == math.MaxUint32 { // which is none to chown(2)
+		return 0, false
+	}
+	return int(n), true
 }

@@ -112,7 +112,7 @@ func connectError(to target, err error) error {
 	}
 	what := "connect to " + to.String()
 	switch {
-	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.ENOTUNIQ):
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOTUNIQ): // EACCES and EPERM
 		return &deniedError{what + ": " + told(err)}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT):
 		return fmt.Errorf("%s: nobody answers in time", what)
@@ -135,11 +135,10 @@ func listenError(port uint32, err error) error {
 	return &setupError{fmt.Errorf("listen on port %d: %s", port, why)}
 }
 
-// doorError is err as one of the way to the daemon, nil if it is none. That the daemon
-// denies is an EACCES, that its socket may not be opened is not.
+// doorError is err as one of the way to the daemon, nil if it is none. What the daemon
+// itself denies is none.
 func doorError(err error) error {
-	switch {
-	case errors.Is(err, vsock.ErrNoDaemon), errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.EACCES):
+	if errors.Is(err, vsock.ErrNoDaemon) || errors.Is(err, vsock.ErrNotAllowed) {
 		return &setupError{errors.New(told(err))}
 	}
 	return nil

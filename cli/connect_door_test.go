@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -220,8 +221,12 @@ func echo(c *net.UnixConn) {
 	c.CloseWrite()
 }
 
-// runVariable tells the test binary to be xvsock.
-const runVariable = "XVSOCK_TEST_RUN"
+// runVariable tells the test binary to be xvsock, and nobodyVariable to be so as a user
+// that may do nothing.
+const (
+	runVariable    = "XVSOCK_TEST_RUN"
+	nobodyVariable = "XVSOCK_TEST_NOBODY"
+)
 
 // TestAsProgram is no test: it is the command line in a process of its own, with
 // standard files and signals.
@@ -230,6 +235,11 @@ func TestAsProgram(t *testing.T) {
 		return
 	}
 	os.Unsetenv(runVariable)
+	if os.Getenv(nobodyVariable) != "" {
+		if err := errors.Join(syscall.Setgroups(nil), syscall.Setgid(65534), syscall.Setuid(65534)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	ctx, stop := signal.NotifyContext(t.Context(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 	os.Exit(cli.Run(ctx, nowhere(), "v1.2.3", os.Args[slices.Index(os.Args, "--")+1:], os.Stdout, os.Stderr))

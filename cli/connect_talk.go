@@ -33,7 +33,7 @@ type talk struct {
 
 	began    time.Time
 	moved    atomic.Int64 // when something last was, in nanoseconds since began
-	offering atomic.Bool  // something that was read of in is not sent yet
+	offering atomic.Bool  // something of in is being read, or was and is not sent yet
 }
 
 // run carries until both directions have ended, or one fails. The caller closes the
@@ -76,8 +76,9 @@ func (t *talk) wait(ctx context.Context, sent, received <-chan error, gone, quie
 				return err
 			}
 		case <-gone:
-			// Nobody is there to take what standard input may still say.
-			if gone = nil; !t.offering.Load() {
+			// Nobody is there to take what standard input may still say. What it has said
+			// already was not taken, which sent tells; or that is the end, which sent tells too.
+			if gone = nil; !waiting(t.in) && !t.offering.Load() {
 				return unsent
 			}
 		case <-quiet:
@@ -164,14 +165,47 @@ type talkSource struct {
 	offering *atomic.Bool // set when there is something to be offered; may be nil
 }
 
-// Read implements io.Reader.
+// Read implements io.Reader. Of a file it says that something is offered before it takes
+// that, so that there is no moment at which neither the file nor the talk has it.
 func (s talkSource) Read(p []byte) (int, error) {
-	n, err := s.Reader.Read(p)
-	if s.offering != nil && n > 0 {
+	if s.offering != nil && awaitInput(s.Reader) {
 		s.offering.Store(true)
+	}
+	n, err := s.Reader.Read(p)
+	if s.offering != nil {
+		s.offering.Store(n > 0)
 	}
 	s.talk.note()
 	return n, err
+}
+
+// awaitInput waits until a read of a file would not wait, for its end too, and reports
+// whether it can tell.
+func awaitInput(in io.Reader) bool { return pollInput(in, -1) }
+
+// waiting reports whether a read of a file would not wait: something is there, or its end.
+func waiting(in io.Reader) bool { return pollInput(in, 0) }
+
+// pollInput is poll(2) of what may be a file. It says no of anything else.
+func pollInput(in io.Reader, milliseconds int) bool {
+	f, ok := in.(*os.File)
+	if !ok {
+		return false
+	}
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return false
+	}
+	ready := false
+	err = raw.Control(func(fd uintptr) {
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(p, milliseconds)
+		for err == unix.EINTR {
+			n, err = unix.Poll(p, milliseconds)
+		}
+		ready = err == nil && n > 0
+	})
+	return err == nil && ready
 }
 
 // talkSink notes what a writer takes of a talk. No Flow of one has a deadline.

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -120,10 +122,89 @@ func TestOutputThatCannotBeWrittenIsAnError(t *testing.T) {
 	}
 }
 
+// A file may have input that the talk has not come to when the other end is gone.
+func TestWhatWaitsInAFileWhenTheOtherIsGoneIsNotTaken(t *testing.T) {
+	for name, test := range map[string]struct {
+		input       string
+		ended, asks bool // asks: the sending is waited for
+	}{
+		"input that waits":        {"more", false, true},
+		"the end of input":        {"", true, true},
+		"input that may yet come": {"", false, false},
+		"input and the end of it": {"more", true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer in.Close()
+			defer w.Close()
+			io.WriteString(w, test.input)
+			if test.ended {
+				w.Close()
+			}
+			sent, received, gone := make(chan error), make(chan error, 1), make(chan struct{})
+			received <- nil
+			close(gone)
+			done := make(chan error, 1)
+			go func() { done <- (&talk{in: in}).wait(t.Context(), sent, received, gone, nil) }()
+			if !test.asks {
+				if err := <-done; err != nil {
+					t.Errorf("it ends with %v", err)
+				}
+				return
+			}
+			select {
+			case sent <- errUntaken:
+			case err := <-done:
+				t.Fatalf("it ends with %v before it is known what is sent", err)
+			}
+			if err := <-done; err != errUntaken {
+				t.Errorf("it ends with %v", err)
+			}
+		})
+	}
+}
+
+func TestAFilesInputIsOfferedFromBeforeItIsRead(t *testing.T) {
+	in, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	io.WriteString(w, "x")
+	w.Close()
+	var k talk
+	during := &lookingAt{File: in, offering: &k.offering}
+	// What is no file is offered when it was read.
+	if n, err := (talkSource{during, &k, &k.offering}).Read(make([]byte, 1)); n != 1 || err != nil || during.saw || !k.offering.Load() {
+		t.Errorf("%d, %v, offering %v while and %v after a read", n, err, during.saw, k.offering.Load())
+	}
+	if n, err := (talkSource{in, &k, &k.offering}).Read(make([]byte, 1)); n != 0 || err != io.EOF || k.offering.Load() {
+		t.Errorf("%d, %v at the end, offering %v", n, err, k.offering.Load())
+	}
+	if !awaitInput(in) || awaitInput(during) || !waiting(in) || waiting(strings.NewReader("x")) {
+		t.Error("of a file it can be told whether a read would wait, and of nothing else")
+	}
+}
+
+// lookingAt is a reader that is no file itself, and looks whether something is offered.
+type lookingAt struct {
+	*os.File
+	offering *atomic.Bool
+	saw      bool
+}
+
+func (l *lookingAt) Read(p []byte) (int, error) {
+	l.saw = l.offering.Load()
+	return l.File.Read(p)
+}
+
 func TestTheBackoffOfAListener(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b backoff
-		want := []time.Duration{100, 200, 400, 800, 1600, 3200, 5000, 5000}
+		want := []time.Duration{100, 200, 400, 800, 1000, 1000}
 		for i, w := range want {
 			if got := b.next(); got != w*time.Millisecond {
 				t.Errorf("pause %d is %v, want %v", i, got, w*time.Millisecond)

@@ -28,38 +28,53 @@ func TestHelpOfConnections(t *testing.T) {
 
 func TestBadUsageOfConnectionsIsToldInOneLine(t *testing.T) {
 	for command, want := range map[string]string{
-		"connect":                        "accepts 1 arg",
-		"connect db1":                    `"db1" has no port: use NAME:PORT, such as db1:22 or db1:echo`,
-		"connect :22":                    `":22" names no domain: use NAME:PORT`,
-		"connect db1:":                   `port "": use a number from 1 to 4294967294 or the name of a service`,
-		"connect db1:0":                  `port "0": use a number`,
-		"connect db1:-1":                 `port "-1": use a number`,
-		"connect db1:4294967295":         `port "4294967295": use a number`,
-		"connect dbé:22":                 "use its id or uuid",
-		"connect db1:22 -w -1":           "-w -1: use a number of seconds",
-		"connect db1:22 -w soon":         `invalid argument "soon"`,
-		"listen":                         "no port given",
-		"listen -- cat":                  "no port given",
-		"listen 70000000000":             `port "70000000000": use a number from 1 to 4294967294, the name of a well-known one, or 0 for any`,
-		"listen 7000 cat":                "put -- before the program: `xvsock listen PORT -- cat`",
-		"listen 7000 7001 -- cat":        `one port, and not "7001"`,
-		"listen 7000 --":                 "no program after --",
-		"listen 7000 --fork":             "--fork is for a program",
-		"listen 7000 --max 3 -- cat":     "--max goes with --fork",
-		"listen 7000 -k --max 0 -- cat":  "--max 0: use 1 or more",
-		"listen 7000 -- /nonexistent/x":  `program "/nonexistent/x": no such file or directory: name one in PATH`,
-		"listen 7000 -- no-such-program": `program "no-such-program": executable file not found in $PATH`,
-		"proxy tcp:80":                   "accepts 2 arg",
-		"proxy db1:22 tcp:80":            `LOCAL: "db1:22" is no end to listen at: use unix:/PATH`,
-		"proxy tcp:80 db1:22":            `REMOTE: "db1:22" is no end to connect to: use unix:/PATH`,
-		"proxy unix:x tcp:80":            "LOCAL: unix:x: use an absolute path",
-		"proxy tcp:80 vsock:80":          "REMOTE: vsock:80: use vsock:CID:PORT",
-		"proxy tcp:0 tcp:0":              `REMOTE: tcp:0: port "0": use a number from 1 to 65535`,
-		"proxy tcp:0 xvsock:db1":         `REMOTE: "db1" has no port`,
-		"proxy tcp:0 tcp:1 --mode 0999":  `--mode "0999": use octal digits`,
-		"proxy tcp:0 tcp:1 --mode 4755":  `--mode "4755": use octal digits`,
-		"proxy tcp:0 tcp:1 --max 0":      "--max 0: use 1 or more",
-		"proxy tcp:0 tcp:1 --log loud":   `--log "loud": use debug`,
+		"connect":                         "accepts 1 arg",
+		"connect db1":                     `"db1" has no port: use NAME:PORT, such as db1:22 or db1:echo`,
+		"connect :22":                     `":22" names no domain: use NAME:PORT`,
+		"connect db1:":                    `port "": use a number from 1 to 4294967294 or the name of a service`,
+		"connect db1:0":                   `port "0": use a number`,
+		"connect db1:-1":                  `port "-1": use a number`,
+		"connect db1:4294967295":          `port "4294967295": use a number`,
+		"connect dbé:22":                  "use its id or uuid",
+		"connect db1:22 -w -1":            "-w -1: use a number of seconds",
+		"connect db1:22 -w soon":          `invalid argument "soon"`,
+		"listen":                          "no port given",
+		"listen -- cat":                   "no port given",
+		"listen 70000000000":              `port "70000000000": use a number from 1 to 4294967294, the name of a well-known one, or 0 for any`,
+		"listen 7000 cat":                 "put -- before the program: `xvsock listen PORT -- cat`",
+		"listen 7000 7001 -- cat":         `one port, and not "7001"`,
+		"listen 7000 --":                  "no program after --",
+		"listen 7000 --fork":              "--fork is for a program",
+		"listen 7000 --max 3 -- cat":      "--max goes with --fork",
+		"listen 7000 -k --max 0 -- cat":   "--max 0: use 1 or more",
+		"listen 7000 -- /nonexistent/x":   `program "/nonexistent/x": no such file or directory: name one in PATH`,
+		"listen 7000 -- no-such-program":  `program "no-such-program": executable file not found in $PATH`,
+		"proxy tcp:80":                    "accepts 2 arg",
+		"proxy db1:22 tcp:80":             `LOCAL: "db1:22" is no end to listen at: use unix:/PATH`,
+		"proxy tcp:80 db1:22":             `REMOTE: "db1:22" is no end to connect to: use unix:/PATH`,
+		"proxy unix:x tcp:80":             "LOCAL: unix:x: use an absolute path",
+		"proxy tcp:80 vsock:80":           "REMOTE: vsock:80: use vsock:CID:PORT",
+		"proxy tcp:80 vsock:":             "REMOTE: vsock:: use vsock:CID:PORT",
+		"proxy tcp:80 vsock:*:80":         `REMOTE: vsock:*:80: CID "*": use a number from 0 to 4294967294`,
+		"proxy tcp:80 vsock:-1:80":        `REMOTE: vsock:-1:80: CID "-1": use a number`,
+		"proxy tcp:80 vsock:db1:80":       `REMOTE: vsock:db1:80: CID "db1": use a number`,
+		"proxy tcp:80 vsock:4294967295:1": `CID "4294967295": use a number from 0 to 4294967294`,
+		"proxy tcp:80 vsock:3:0":          `REMOTE: vsock port "0": use a number from 1 to 4294967294`,
+		"proxy tcp:80 vsock:3:ssh":        `REMOTE: vsock port "ssh": use a number`,
+		"proxy vsock: tcp:80":             "LOCAL: vsock:: use vsock:PORT, which is heard from every CID",
+		"proxy vsock:3:9000 tcp:80":       "LOCAL: vsock:3:9000: use vsock:PORT, which is heard from every CID",
+		"proxy vsock:http tcp:80":         "LOCAL: vsock:http: use vsock:PORT",
+		"proxy vsock:4294967295 tcp:80":   "PORT is a number from 0, for any, to 4294967294",
+		"proxy vsock tcp:80":              "LOCAL: vsock:: use vsock:PORT",
+		"proxy tcp:0 tcp:1 --idle -1s":    "--idle -1s: use a duration such as 90s or 1h, or 0 for no bound",
+		"proxy tcp:0 tcp:1 --linger 0":    "--linger 0s: use a duration of more than 0",
+		"proxy tcp:0 tcp:1 --idle soon":   `invalid argument "soon"`,
+		"proxy tcp:0 tcp:0":               `REMOTE: tcp:0: port "0": use a number from 1 to 65535`,
+		"proxy tcp:0 xvsock:db1":          `REMOTE: "db1" has no port`,
+		"proxy tcp:0 tcp:1 --mode 0999":   `--mode "0999": use octal digits`,
+		"proxy tcp:0 tcp:1 --mode 4755":   `--mode "4755": use octal digits`,
+		"proxy tcp:0 tcp:1 --max 0":       "--max 0: use 1 or more",
+		"proxy tcp:0 tcp:1 --log loud":    `--log "loud": use debug`,
 	} {
 		r := run(t, strings.Split(command, " ")...)
 		if r.code != 125 || !strings.Contains(r.stderr, want) {
@@ -90,6 +105,37 @@ func TestWithoutADoorTheAnswerIsWhatToStart(t *testing.T) {
 	}
 }
 
+// That the daemon's socket may not be opened is no denial of a connection.
+func TestADoorThatIsNotForThisUserIsNoDenial(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to be somebody else")
+	}
+	dir, err := os.MkdirTemp("", "door")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	door := filepath.Join(dir, "door")
+	l, err := net.Listen("unix", door)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for path, mode := range map[string]os.FileMode{dir: 0o755, door: 0o600} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, args := range [][]string{{"connect", "db1:22"}, {"listen", "7000"}, {"proxy", "xvsock:7000", "tcp:80"}} {
+		cmd := program(t, append(args, "--door", door)...)
+		cmd.Env = append(cmd.Env, nobodyVariable+"=1")
+		out, _ := cmd.CombinedOutput()
+		if code := cmd.ProcessState.ExitCode(); code != 125 || !strings.Contains(string(out), "only root may use "+door) || strings.Count(string(out), "\n") != 1 {
+			t.Errorf("%v ends with %d: %s", args, code, out)
+		}
+	}
+}
+
 func TestTheDoorIsBesideTheControlSocket(t *testing.T) {
 	r := run(t, "connect", "db1:22", "--control", "/nonexistent/control")
 	if r.code != 125 || !strings.Contains(r.stderr, "/nonexistent/vsock.sock") {
@@ -104,7 +150,7 @@ func TestConnectTellsWhyThereIsNoConnection(t *testing.T) {
 	d.refuses(map[string]*hybrid.Error{
 		"db1 23": {Errno: syscall.ECONNREFUSED}, "db1 24": {Errno: syscall.EACCES, Text: "no rule allows port 24"},
 		"nobody 22": {Errno: syscall.EHOSTUNREACH}, "db1 25": {Errno: syscall.EIO, Text: evil},
-		"db1 26": {Errno: syscall.ETIMEDOUT},
+		"db1 26": {Errno: syscall.ETIMEDOUT}, "db1 27": {Errno: syscall.EACCES}, "db1 28": {Errno: syscall.EPERM},
 	})
 	for address, want := range map[string]struct {
 		code int
@@ -117,6 +163,8 @@ func TestConnectTellsWhyThereIsNoConnection(t *testing.T) {
 		"nobody:22": {1, "connect to nobody:22: no route to host"},
 		"db1:25":    {1, "connect to db1:25: "},
 		"db1:26":    {1, "nobody answers in time"},
+		"db1:27":    {126, "connect to db1:27: permission denied"},
+		"db1:28":    {126, "connect to db1:28: operation not permitted"},
 	} {
 		r := run(t, "connect", "-z", "-v", address, "--door", d.path)
 		if r.code != want.code || !strings.Contains(r.stderr, want.text) || r.stdout != "" {
@@ -211,6 +259,38 @@ func TestInputThatIsNotTakenIsAnError(t *testing.T) {
 	go s.stdin.Write(make([]byte, 8<<20))                                        // which is not the end of it
 	if r := s.end(); r.code != 1 || r.stdout != "still here" || r.stderr == "" { // "takes no more", or "lost" for what lay there unread
 		t.Errorf("%+v", r)
+	}
+}
+
+// The other end may be gone before the first byte of the file is looked at, or while it
+// is read, or when it was sent.
+func TestAFileThatIsNotTakenIsAnError(t *testing.T) {
+	d := newFakeDoor(t)
+	d.serves(map[string]func(*net.UnixConn){"db1 9": func(*net.UnixConn) {}})
+	file := filepath.Join(t.TempDir(), "input")
+	if err := os.WriteFile(file, []byte("not taken"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ends := func(name string) int {
+		in, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer in.Close()
+		cmd := program(t, "connect", "db1:9", "--door", d.path)
+		cmd.Stdin = in
+		cmd.Run()
+		return cmd.ProcessState.ExitCode()
+	}
+	for range 40 {
+		if code := ends(file); code != 1 {
+			t.Fatalf("with a file: exit status %d", code)
+		}
+	}
+	for range 5 {
+		if code := ends(os.DevNull); code != 0 {
+			t.Fatalf("with nothing to send: exit status %d", code)
+		}
 	}
 }
 

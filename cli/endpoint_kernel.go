@@ -65,7 +65,7 @@ func (e *kernelEnd) String() string {
 func (e *kernelEnd) listen(context.Context) (net.Listener, error) {
 	l, err := afsock.Listen(e.addr.Port)
 	if err != nil {
-		return nil, kernelError(err)
+		return nil, kernelListenError(err)
 	}
 	if e.addr.Port == 0 {
 		e.addr.Port = l.Addr().(vsock.Addr).Port // to be had again
@@ -76,20 +76,37 @@ func (e *kernelEnd) listen(context.Context) (net.Listener, error) {
 func (e *kernelEnd) dial(ctx context.Context) (net.Conn, error) {
 	c, err := afsock.Dial(ctx, e.addr)
 	if err != nil {
-		return nil, kernelError(err)
+		return nil, kernelDialError(err)
 	}
 	return c, nil
 }
 
-// kernelError adds to an error what to do about it.
-func kernelError(err error) error {
+// noKernel is what to do where the kernel has no AF_VSOCK at all.
+const noKernel = "this kernel has no AF_VSOCK: name it as xvsock instead, or load the module vhost_vsock"
+
+// kernelListenError adds to an error of listening what to do about it.
+func kernelListenError(err error) error {
 	switch {
-	case errors.Is(err, unix.EAFNOSUPPORT), errors.Is(err, unix.ENODEV):
-		return fmt.Errorf("%w: this kernel has no AF_VSOCK for it: name it as xvsock instead, or load the module vhost_vsock", err)
-	case errors.Is(err, unix.ECONNRESET):
-		return fmt.Errorf("%w: refused, or denied by policy, which the kernel cannot tell apart", err)
+	case errors.Is(err, unix.EAFNOSUPPORT):
+		return fmt.Errorf("%w: %s", err, noKernel)
 	case errors.Is(err, unix.EACCES):
 		return fmt.Errorf("%w: only root may listen on a port below %d", err, services.PortPrivileged)
+	}
+	return err
+}
+
+// kernelDialError adds to an error of connecting what to do about it. The kernel says
+// ENODEV where it has no device for the CID: none at all, or the one that it has does not
+// take this CID, as of a domain that is not there or not open to this one.
+func kernelDialError(err error) error {
+	switch {
+	case errors.Is(err, unix.EAFNOSUPPORT):
+		return fmt.Errorf("%w: %s", err, noKernel)
+	case errors.Is(err, unix.ENODEV):
+		return fmt.Errorf("%w: no domain has this CID, or policy does not open it (see `xvsock peers`), "+
+			"or AF_VSOCK is not served here (see `xvsock status`; it takes the module vhost_vsock)", err)
+	case errors.Is(err, unix.ECONNRESET):
+		return fmt.Errorf("%w: refused, or denied by policy, which the kernel cannot tell apart", err)
 	}
 	return err
 }

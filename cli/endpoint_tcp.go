@@ -6,11 +6,15 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // loopback is the host of a tcp end that names none: who reaches a proxy speaks to
 // what is behind it with the rights of this domain.
 const loopback = "127.0.0.1"
+
+// keepAlive finds a host that is gone within two minutes of silence (tcp(7)).
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 10 * time.Second, Count: 6}
 
 // tcpEnd is a TCP port.
 type tcpEnd struct{ address string }
@@ -53,9 +57,11 @@ func (e *tcpEnd) String() string {
 }
 
 func (e *tcpEnd) listen(ctx context.Context) (net.Listener, error) {
-	return new(net.ListenConfig).Listen(ctx, "tcp", e.address)
+	config := net.ListenConfig{KeepAliveConfig: keepAlive}
+	return config.Listen(ctx, "tcp", e.address)
 }
 
 func (e *tcpEnd) dial(ctx context.Context) (net.Conn, error) {
-	return new(net.Dialer).DialContext(ctx, "tcp", e.address)
+	dialer := net.Dialer{KeepAliveConfig: keepAlive}
+	return dialer.DialContext(ctx, "tcp", e.address)
 }

@@ -10,9 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 
-	"golang.org/x/sys/unix"
+	"xvsock/bridge"
 )
 
 // maxUnixPath is the most bytes of a unix socket's path (sun_path in unix(7), with its
@@ -47,95 +46,49 @@ func (e *unixEnd) dial(ctx context.Context) (net.Conn, error) {
 }
 
 // listen makes the socket, with its mode from the first moment. One that nobody listens
-// at any more is replaced; anything else at the path stays and is an error.
-func (e *unixEnd) listen(ctx context.Context) (net.Listener, error) {
-	l, err := e.bind(ctx)
-	if !errors.Is(err, syscall.EADDRINUSE) {
-		return l, err
-	}
-	if err := e.clear(); err != nil {
+// at any more is replaced; anything else at the path stays and is an error. Whoever does
+// so holds the lock beside it, so that of two that find the same socket one has it.
+func (e *unixEnd) listen(context.Context) (net.Listener, error) {
+	// A directory that is not there is more often a slip than meant to be made.
+	if _, err := os.Stat(filepath.Dir(e.path)); err != nil {
 		return nil, err
 	}
-	return e.bind(ctx)
-}
-
-// bind makes the socket where nothing is.
-func (e *unixEnd) bind(ctx context.Context) (_ net.Listener, err error) {
-	// What is set of the socket before bind is what the file begins with, less what the
-	// umask takes (unix_bind in net/unix/af_unix.c).
-	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
-		var failed error
-		err := raw.Control(func(fd uintptr) { failed = unix.Fchmod(int(fd), uint32(e.mode.Perm())) })
-		return errors.Join(err, failed)
-	}}
-	listener, err := config.Listen(ctx, "unix", e.path)
+	l, err := bridge.Listen(e.path, bridge.Access{Mode: e.mode.Perm()})
+	if errors.Is(err, bridge.ErrInUse) {
+		return nil, fmt.Errorf("another program listens at %s: end it, or use another path", e.path)
+	}
 	if err != nil {
 		return nil, err
 	}
-	l := listener.(*net.UnixListener)
-	l.SetUnlinkOnClose(false) // by then it may be another's
-	defer func() {
-		if err != nil {
-			l.Close()
-		}
-	}()
 	own, err := os.Lstat(e.path)
 	if err != nil {
+		l.Close()
 		return nil, err
 	}
-	if err := os.Chmod(e.path, e.mode.Perm()); err != nil {
-		os.Remove(e.path)
-		return nil, err
-	}
-	return &unixListener{UnixListener: l, path: e.path, own: own}, nil
+	return &unixListener{Listener: l, path: e.path, own: own}, nil
 }
 
-// clear removes a socket that nobody listens at.
-func (e *unixEnd) clear() error {
-	found, err := os.Lstat(e.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if found.Mode().Type() != fs.ModeSocket {
-		return fmt.Errorf("%s is there and is no socket: remove it, or use another path", e.path)
-	}
-	c, err := net.Dial("unix", e.path)
-	if err == nil {
-		c.Close()
-		return fmt.Errorf("another program listens at %s: end it, or use another path", e.path)
-	}
-	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return err
-	}
-	return removeSame(e.path, found)
-}
-
-// removeSame removes the file at path if it is still the one that was found.
-func removeSame(path string, found fs.FileInfo) error {
-	now, err := os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(found, now) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return os.Remove(path)
-}
-
-// unixListener is a unix socket whose file goes with it.
+// unixListener is a unix socket whose file goes with it, as long as it is there.
 type unixListener struct {
-	*net.UnixListener
+	*bridge.Listener
 	path string
 	own  fs.FileInfo
 	once sync.Once
 }
 
-// Close implements net.Listener. When any call of it has returned the file is gone.
+// Addr implements net.Listener. The socket was made under another name.
+func (l *unixListener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
+
+// Close implements net.Listener. When any call of it has returned the file is gone. What
+// others have put in its place stays, and the lock then goes with the process.
 func (l *unixListener) Close() error {
 	err := net.ErrClosed
-	l.once.Do(func() { err = errors.Join(l.UnixListener.Close(), removeSame(l.path, l.own)) })
+	l.once.Do(func() {
+		if now, failed := os.Lstat(l.path); failed == nil && os.SameFile(l.own, now) {
+			err = l.Listener.Close()
+			return
+		}
+		err = l.UnixListener.Close()
+	})
 	return err
 }

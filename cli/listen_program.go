@@ -11,16 +11,10 @@ import (
 	"os/exec"
 	"strings"
 	"syscall"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"xvsock/splice"
 	"xvsock/vsock"
 )
-
-// programTime is what a program has between SIGTERM and SIGKILL.
-const programTime = 2 * time.Second
 
 // program is what is started for connections, each of which it has as its standard
 // input and output.
@@ -52,15 +46,21 @@ func (p *program) run(ctx context.Context, conn net.Conn, port uint32) error {
 		return fmt.Errorf("start %s: %w", p.path, err)
 	}
 	conn.Close() // the program has it now
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	exited := make(chan struct{})
+	go func() {
+		awaitExit(cmd.Process.Pid)
+		close(exited)
+	}()
 	select {
-	case err = <-ended:
+	case <-exited:
 	case <-ctx.Done():
-		stopGroup(cmd, ended)
+	}
+	if ctx.Err() != nil {
+		stopGroup(cmd.Process.Pid, exited)
+		_ = cmd.Wait()
 		return context.Cause(ctx)
 	}
-	if err != nil {
+	if err := cmd.Wait(); err != nil {
 		return fmt.Errorf("%s: %w", p.path, err)
 	}
 	return nil
@@ -113,20 +113,4 @@ func addresses(conn net.Conn, port uint32) []string {
 		env = append(env, fmt.Sprintf("XVSOCK_PEER_CID=%d", peer.CID), fmt.Sprintf("XVSOCK_PEER_PORT=%d", peer.Port))
 	}
 	return env
-}
-
-// stopGroup ends a program and all of its group, and waits for the program.
-func stopGroup(cmd *exec.Cmd, ended <-chan error) {
-	// The number is the group's as long as the program was not waited for, or the group
-	// has another member.
-	_ = unix.Kill(-cmd.Process.Pid, unix.SIGTERM)
-	timer := time.NewTimer(programTime)
-	defer timer.Stop()
-	select {
-	case <-ended:
-		return
-	case <-timer.C:
-	}
-	_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
-	<-ended
 }

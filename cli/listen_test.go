@@ -205,6 +205,31 @@ func TestForkEndsItsProgramsInOrder(t *testing.T) {
 	eventually(t, "the group is gone", func() bool { return syscall.Kill(sleeper, 0) != nil || zombie(sleeper) })
 }
 
+func TestForkLeavesNoOthersOfAGroupBehind(t *testing.T) {
+	for name, script := range map[string]string{
+		"the program ends, a child stays":          `trap '' TERM; sleep 100 & echo $!; trap 'exit 0' TERM; wait`,
+		"the program has no time to say so itself": `trap '' TERM; sleep 100 & echo $!; trap - TERM; wait`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newFakeDoor(t)
+			s := start(t, "listen", "7000", "--door", d.path, "--fork", "--", "sh", "-c", script)
+			line := make([]byte, 16)
+			n, _ := d.call(7000).Read(line)
+			child, err := strconv.Atoi(strings.TrimSpace(string(line[:n])))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { syscall.Kill(child, syscall.SIGKILL) })
+			began := time.Now()
+			s.cmd.Process.Signal(syscall.SIGTERM)
+			if r := s.end(); r.code != 0 || time.Since(began) < 2*time.Second {
+				t.Errorf("after %v: %+v", time.Since(began), r)
+			}
+			eventually(t, "the child is gone", func() bool { return syscall.Kill(child, 0) != nil || zombie(child) })
+		})
+	}
+}
+
 // zombie reports whether a process has ended, and nobody has asked how.
 func zombie(pid int) bool {
 	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

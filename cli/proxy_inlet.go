@@ -13,20 +13,21 @@ import (
 	"xvsock/services"
 )
 
-// How long is waited before a listener is made again, and after a connection could not
-// be taken for want of descriptors or memory.
+// How long is waited before a listener is made again, which is at most the second after
+// which a service manager starts the daemon again; and after a connection could not be
+// taken for want of descriptors or memory.
 const (
 	relistenMin   = 100 * time.Millisecond
-	relistenMax   = 5 * time.Second
+	relistenMax   = time.Second
 	shortagePause = 100 * time.Millisecond
 )
 
 // inlet serves the connections that are taken at a local end, for as long as a program
 // runs. A listener that is lost, as the daemon's is when that restarts, is made again:
 //
-//	listening --lost--> waiting (0.1 s, doubled to 5 s) --made--> listening
+//	listening --lost--> waiting (0.1 s, doubled to 1 s) --made--> listening
 //	    ^                  ^----------not made-----'                 |
-//	    '--------after 5 s the next wait is the first again----------'
+//	    '--------after 1 s the next wait is the first again----------'
 type inlet struct {
 	at    local
 	most  int // connections at once

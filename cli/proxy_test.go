@@ -260,6 +260,61 @@ func TestProxyListensAgainWhenTheDaemonRestarts(t *testing.T) {
 	s.ends()
 }
 
+// A client that has closed, and a server that says nothing, do not keep a slot for ever.
+func TestAClientThatIsGoneKeepsNoSlot(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for kind, local := range map[string]string{"tcp": "tcp:0", "unix": "unix:" + filepath.Join(t.TempDir(), "front")} {
+		t.Run(kind, func(t *testing.T) {
+			s, address := startProxy(t, "--max", "1", "--linger", "500ms", local, "tcp:"+l.Addr().String())
+			for range 3 {
+				c := dial(t, kind, address)
+				io.WriteString(c, "x")
+				c.Close()
+				l.(*net.TCPListener).SetDeadline(time.Now().Add(20 * time.Second))
+				silent, err := l.Accept() // and so it had the slot
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer silent.Close()
+			}
+			s.ends()
+		})
+	}
+}
+
+func TestAnIdleConnectionIsEndedWhereThatIsAsked(t *testing.T) {
+	address := echoServer(t, "tcp", "127.0.0.1:0")
+	s, front := startProxy(t, "--idle", "300ms", "tcp:0", "tcp:"+address.String())
+	c := dial(t, "tcp", front)
+	for range 4 {
+		time.Sleep(150 * time.Millisecond)
+		io.WriteString(c, "x")
+		if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("when it is idle it reads %v; want a reset", err)
+	}
+	s.ends()
+}
+
+func TestAnEndOfTheKernelsIsListenedAt(t *testing.T) {
+	s := start(t, "proxy", "vsock:0", "tcp:1")
+	line := s.line()
+	if strings.Contains(line, "address family not supported") {
+		t.Skip(line)
+	}
+	if !strings.Contains(line, " at=vsock:*:") || strings.Contains(line, " at=vsock:*:0 ") {
+		t.Errorf("it says %q", line)
+	}
+	s.ends()
+}
+
 func TestTheFileOfAUnixEnd(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "front")

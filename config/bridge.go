@@ -95,8 +95,8 @@ const (
 func doorModeKey() Key {
 	return Key{
 		Name: "door-mode", Form: "0NNN", Default: octal(DefaultDoorMode), Example: []string{"0666"},
-		Help: "The rights of the unix socket for programs, /run/xvsock/vsock.sock, in octal: who may write to it may connect\n" +
-			"to other domains and listen.",
+		Help: "The rights of the unix socket for programs, /run/xvsock/vsock.sock, and of those of single peers, in octal: who\n" +
+			"may write to it may connect to other domains and listen. The directory stays root's, 0755.",
 		set: func(c *Config, value string) (string, error) {
 			mode, err := strconv.ParseUint(value, 8, 16)
 			if err != nil || mode&^0o666 != 0 || mode&0o600 != 0o600 {
@@ -116,7 +116,7 @@ func doorGroupKey() Key {
 	name := regexp.MustCompile(`^[a-z_0-9][a-z0-9_-]{0,31}$`)
 	return Key{
 		Name: "door-group", Form: "GROUP", Default: DefaultDoorGroup, Example: []string{"users"},
-		Help: "The group of that socket, a name or a number. Where the domain has no such group it is root's.",
+		Help: "The group of that socket, a name or a number. Where the domain has no group of that name it is root's.",
 		set: func(c *Config, value string) (string, error) {
 			if !name.MatchString(value) {
 				return "the default is " + DefaultDoorGroup, errors.New("not the name of a group")

@@ -30,6 +30,7 @@ func TestKeysOfTheBridge(t *testing.T) {
 		"not even the owner":        {"xvsock.door-mode=0060", defaults(), 1},
 		"rights in words":           {"xvsock.door-mode=rw", defaults(), 1},
 		"a group":                   {"xvsock.door-group=kvm", with(func(c *config.Config) { c.DoorGroup = "kvm" }), 0},
+		"a group by its number":     {"xvsock.door-group=10999", with(func(c *config.Config) { c.DoorGroup = "10999" }), 0},
 		"a group with a blank":      {`xvsock.door-group="a b"`, defaults(), 1},
 	} {
 		got, problems := resolve(t, tt.line)

@@ -26,12 +26,13 @@ open, and this environment alone:
 | ` + "`LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES`" + ` | 1, its process id, the name of the service: as in sd_listen_fds(3) | exec-once |
 
 **exec-once** accepts connections from its socket. The remote address of each is the abstract unix name
-` + "`xvsock/CID/PORT/SERIAL`" + `, which Go's ` + "`RemoteAddr`" + ` shows with ` + "`@`" + ` in front: the address of the peer, and a number that no
-other connection has. Nobody else can connect to that socket.
+` + "`xvsock/CID/PORT/SERIAL`" + `, which Go's ` + "`RemoteAddr`" + ` shows with ` + "`@`" + ` in front: the address of the peer, and a random
+number that no other connection has. Nobody else can connect to that socket.
 
-**forward** connects to its target for each connection; to a unix socket, under such a name as exec-once sees. It tries
-the target before the service is offered, and again when nobody has connected for 10 s: the target then sees a
-connection that is closed at once.
+**forward** connects to its target for each connection; to a unix socket, under such a name as exec-once sees. Any
+program of the domain can take a name like that: it counts only if SO_PEERCRED says that the daemon's user, root, has
+connected, or if the rights of the target's socket let nobody but root in. It tries the target before the service is
+offered, and again when nobody has connected for 10 s: the target then sees a connection that is closed at once.
 
 **The end.** A program that is to end, because its connection broke or its service ends, gets SIGTERM with its whole
 process group, and SIGKILL 2 s later. When it has ended itself, the rest of its group gets SIGKILL. A process that has

@@ -65,7 +65,13 @@ func (d *daemon) address(ctx context.Context, r role, domain, port string) (vsoc
 		found, err = r.resolve(ctx, client, port, domain)
 		return err
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, discovery.ErrServiceNotFound):
+		return vsock.Addr{}, &toldError{
+			fmt.Sprintf("%s offers no service %q that this domain may connect to; see xvsock services", domain, port),
+			syscall.ECONNREFUSED,
+		}
+	case err != nil:
 		return vsock.Addr{}, fmt.Errorf("service %q of %q: %w", port, domain, told(err))
 	}
 	return vsock.Addr{CID: to.cid, Port: found.Port}, nil
@@ -79,8 +85,6 @@ func told(err error) error {
 		return &toldError{textOf(err), syscall.ENOTUNIQ}
 	case errors.Is(err, ErrDenied):
 		return &toldError{textOf(err), syscall.EACCES}
-	case errors.Is(err, discovery.ErrServiceNotFound):
-		return &toldError{"none there that this domain may connect to", syscall.ECONNREFUSED}
 	}
 	return &toldError{textOf(err), syscall.EHOSTUNREACH}
 }

@@ -44,7 +44,7 @@ func Backend(ctx context.Context, cfg Config) error {
 		group.Go(func() error {
 			return b.live(ctx, life{
 				links: b.links,
-				lose:  func() {}, // the manager has nothing left without frontends
+				lose:  b.locals.forget, // the manager has nothing left without frontends
 				renew: func(self toolstack.Domain) { b.manager.SetSelf(facts(self)) },
 			})
 		})

@@ -141,10 +141,12 @@ func (d *daemon) run(ctx context.Context, r role, dir discovery.Directory, own v
 		return d.supervisor.Serve(ctx)
 	})
 	// At the end the services stop first, then the connections, and then the links:
-	// what was written last is to be read, and the other sides are to hear why.
+	// what was written last is to be read, and the other sides are to hear why. The
+	// domain's programs lose theirs with all others, by the Stack's end: what closes
+	// one before would say to the other side that it was over.
 	linked, unlink := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error { return links(linked) })
-	group.Go(func() error { return d.locals.run(ctx, d.stack, r.neighbours) })
+	group.Go(func() error { return d.locals.run(linked, d.stack, r.neighbours) })
 	if l := d.cfg.Control; l != nil {
 		group.Go(func() error { return d.serveControl(ctx, l, control) })
 	}

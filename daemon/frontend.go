@@ -36,7 +36,7 @@ func Frontend(ctx context.Context, cfg Config) error {
 	return f.run(ctx, f, own, nil, func(ctx context.Context) error {
 		err := f.live(ctx, life{
 			links: func(ctx context.Context) error { return front.Run(ctx, f.use) },
-			lose:  f.peers.Lose,
+			lose:  f.lose,
 			renew: func(toolstack.Domain) { own.renew(f) },
 		})
 		return errors.Join(err, f.peers.Close())
@@ -47,7 +47,8 @@ func Frontend(ctx context.Context, cfg Config) error {
 type frontend struct {
 	*daemon
 	peers *client.Client
-	// last is the backend that the front link led to last; nil before the first.
+	// last is the backend that the front link led to last; nil before the first, and
+	// the first after a resume.
 	last atomic.Pointer[xen.DomID]
 }
 
@@ -93,8 +94,14 @@ func (f *frontend) gone(id xen.DomID) bool {
 	if last := f.last.Load(); last != nil && *last == id {
 		return false
 	}
-	_, known := f.peers.Peer(id)
-	return !known
+	return !f.peers.Linked(id)
+}
+
+// lose forgets all other domains: after a resume their ids mean others.
+func (f *frontend) lose() {
+	f.last.Store(nil)
+	f.locals.forget()
+	f.peers.Lose()
 }
 
 // visible reports whether a caller may know of a service of this domain: a peer of

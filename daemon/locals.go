@@ -70,7 +70,7 @@ func newLocals(cfg Config, resolve door.Resolver, gone func(xen.DomID) bool) *lo
 	if cfg.Bridge.Door != "" {
 		l.door = door.New(door.Config{
 			Path: cfg.Bridge.Door, Mode: fs.FileMode(cfg.Settings.DoorMode), Group: cfg.Settings.DoorGroup,
-			Resolve: resolve, Deny: denied, Ready: l.settle, Log: cfg.Log,
+			Resolve: resolve, Deny: denied, Total: maxStreams(systemMemory()), Ready: l.settle, Log: cfg.Log,
 		})
 	} else {
 		l.settle()
@@ -78,19 +78,33 @@ func newLocals(cfg Config, resolve door.Resolver, gone func(xen.DomID) bool) *lo
 	return l
 }
 
-// An instance costs the kernel and this process up to half a MiB, and all of them are to
-// take no more than a 64th of the domain's memory (rule R7).
+// An instance takes this process up to 1.3 MiB, and the kernel 0.3 MiB, and all of them
+// are to take no more than a 16th of the domain's memory if all was used at some time,
+// which is rare (rule R7).
 const (
-	instanceMemory  = 512 << 10
-	memoryShare     = 64
+	instanceMemory  = 1664 << 10
+	memoryShare     = 16
 	fewestInstances = 8
 	mostInstances   = 256
+)
+
+// A stream at the door takes buffers for both ways, here and in the kernel; those that
+// programs make, and those that come in, are to take no more than a 16th each.
+const (
+	streamMemory  = 128 << 10
+	fewestStreams = 64
+	mostStreams   = 1024
 )
 
 // maxInstances is how many peers a domain with so much memory may have at the kernel's
 // sockets.
 func maxInstances(memory int64) int {
 	return int(min(max(memory/memoryShare/instanceMemory, fewestInstances), mostInstances))
+}
+
+// maxStreams is how many connections it may have through the door, each way.
+func maxStreams(memory int64) int {
+	return int(min(max(memory/memoryShare/streamMemory, fewestStreams), mostStreams))
 }
 
 // Acceptor implements vsock.Locals.
@@ -124,6 +138,13 @@ func (l *locals) change() {
 	select {
 	case l.changed <- struct{}{}:
 	default:
+	}
+}
+
+// forget has the kernel take no connections until it is known again whose they are.
+func (l *locals) forget() {
+	if l.kernel != nil {
+		l.kernel.Forget()
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -219,6 +220,118 @@ func TestInstancesComeAndGoWithTheRecordsOfPeers(t *testing.T) {
 	})
 }
 
+// talk is a connection of a program of n to one at cid, which has spoken.
+func (n kernelNode) talk(cid, port uint32) *afvsocktest.Conn {
+	n.t.Helper()
+	c, err := n.kernel.Dial(n.t.Context(), cid, port)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(func() { c.Close() })
+	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+		n.t.Fatal(err)
+	}
+	return c
+}
+
+// speaks has a program of the domain say a byte to each caller, and returns what it then
+// reads.
+func (n kernelNode) speaks(port uint32) <-chan error {
+	n.t.Helper()
+	l, err := n.kernel.Listen(port, 128)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(func() { l.Close() })
+	ends := make(chan error, 8)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				c.Write([]byte("x"))
+				_, err := c.Read(make([]byte, 1))
+				ends <- err
+			}()
+		}
+	}()
+	return ends
+}
+
+// A daemon that is told to stop has its connections end as lost, at both ends: a program
+// is not to take a part for the whole.
+func TestTheOrderlyEndOfADaemonIsALossToPrograms(t *testing.T) {
+	for name, stop := range map[string]func(a, b kernelNode){
+		"of the domain that was connected to": func(_, b kernelNode) { b.stop() },
+		"of the domain that has connected":    func(a, _ kernelNode) { a.stop() },
+		"of both, one after the other":        func(a, b kernelNode) { a.stop(); b.stop() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHost(t)
+				_, a, b := h.kernels(nil)
+				b.greets(5000)
+				ends := b.speaks(5001)
+				await(t, fmt.Sprint(a.cid()), 5*time.Second, func() string { return a.says(b.cid(), 5000) })
+				var conns []*afvsocktest.Conn
+				for range cap(ends) {
+					conns = append(conns, a.talk(b.cid(), 5001))
+				}
+				stop(a, b)
+				for _, c := range conns {
+					if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+						t.Errorf("who has connected reads %v, want ECONNRESET", err)
+					}
+					if err := <-ends; !errors.Is(err, syscall.ECONNRESET) {
+						t.Errorf("who has accepted reads %v, want ECONNRESET", err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// What comes through the door is lost with all else. The unix socket is a file, so this
+// is in real time.
+func TestTheOrderlyEndOfADaemonIsALossAtTheDoorToo(t *testing.T) {
+	h := newHost(t)
+	h.rules = "5001 a b allow\n"
+	h.backend()
+	door := vsock.Door{Path: filepath.Join(t.TempDir(), "vsock.sock")}
+	a := start(t, h.create("a"), daemon.Frontend, func(c *daemon.Config) { c.Bridge.Door = door.Path })
+	k := afvsocktest.New()
+	b := kernelNode{start(t, h.create("b"), daemon.Frontend, withKernel(k)), k}
+	ends := b.speaks(5001)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var c net.Conn
+	for {
+		var err error
+		if c, err = door.DialContext(ctx, "b:5001"); err == nil {
+			if _, err = io.ReadFull(c, make([]byte, 1)); err == nil {
+				break
+			}
+			c.Close()
+		}
+		if ctx.Err() != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	defer c.Close()
+	begin := time.Now()
+	a.stop()
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("the daemon took %v to stop", took)
+	}
+	if err := <-ends; !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the other domain's program reads %v, want ECONNRESET", err)
+	}
+}
+
 func TestALinkThatWasLostIsMadeAgainForTheNextProgram(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t)
@@ -344,6 +457,9 @@ func TestProgramsReachOthersThroughTheDoor(t *testing.T) {
 			if !errors.Is(err, tt.want) {
 				t.Errorf("%s: %v, want %v", tt.address, err, tt.want)
 			}
+			if said := `b offers no service "nosuch" that this domain may connect to; see xvsock services`; tt.address == "b:nosuch" && !strings.HasSuffix(err.Error(), ": "+said) {
+				t.Errorf("%s: %v, want %s", tt.address, err, said)
+			}
 			continue
 		}
 		if err != nil {
@@ -370,4 +486,23 @@ func (greeter) Serve(ctx context.Context, l net.Listener) error {
 		io.WriteString(c, "hello")
 		c.Close()
 	}
+}
+
+func TestADoorThatCannotBeOpenedIsSaidAndAllElseWorks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		h.backend()
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "vsock.sock"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		a := start(t, h.create("a"), daemon.Frontend, func(c *daemon.Config) { c.Bridge.Door = filepath.Join(dir, "vsock.sock") })
+		time.Sleep(5 * time.Second)
+		if s := a.status().Door; s == nil || s.On || !strings.Contains(s.Reason, "no socket") {
+			t.Errorf("its status says %+v", s)
+		}
+		if got := a.list("@backend"); !strings.Contains(got, "a/echo") {
+			t.Errorf("it sees %q", got)
+		}
+	})
 }

@@ -128,8 +128,8 @@ type Door struct {
 	Path     string `json:"path"`
 	On       bool   `json:"on"`
 	Reason   string `json:"reason,omitempty"` // why it is not
-	Programs int    `json:"programs"` // connected to it, and listening
-	Refused  uint64 `json:"refused"`  // that got nothing
+	Programs int    `json:"programs"`         // connected to it, and listening
+	Refused  uint64 `json:"refused"`          // that got nothing
 }
 
 // Link is one link, or one frontend or peer whose link is not up.

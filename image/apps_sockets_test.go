@@ -89,8 +89,8 @@ func (a *apps) refused() {
 	a.comes(inA, 5*time.Second, "sockets.py try "+inB.cid()+" "+portDenied+" ok")
 	a.start(inA, "held", "sockets.py blocked "+inB.cid()+" "+portEcho+" EOF revoked", "blocked")
 	start := time.Now()
-	a.allow("")
-	a.t.Logf("%v after all was denied: %s", time.Since(start).Round(time.Millisecond), a.Await(inA.domain, "revoked: the read ended with EOF"))
+	a.allow(portEcho + " a b deny\n" + appsRules)
+	a.t.Logf("%v after it was denied: %s", time.Since(start).Round(time.Millisecond), a.Await(inA.domain, "revoked: the read ended with EOF"))
 	a.allow(appsRules)
 	a.comes(inA, 10*time.Second, "sockets.py try "+inB.cid()+" "+portEcho+" ok 5000")
 	a.stop(inB, "late")
@@ -167,7 +167,7 @@ func (a *apps) streams() {
 		a.start(way.to, "socat", fmt.Sprintf("socat -t 200 VSOCK-LISTEN:%s EXEC:'stream.py server %d'", port, way.size), "")
 		a.run(way.from, "sleep 0.3")
 		a.start(way.from, "client", fmt.Sprintf("socat -t 200 EXEC:'stream.py client %d' VSOCK-CONNECT:%s:%s", way.size, way.cid, port), "")
-		a.comes(way.from, stepTimeout, "sleep 0.5; ! kill -0 $(cat /tmp/"+way.from.name+".client.pid) 2>/dev/null")
+		a.comes(way.from, stepTimeout, "sleep 0.5; grep -Eq 'ok|failed|Error|refused|reset' /tmp/"+way.from.name+".client")
 		out := a.output(way.from, "client")
 		a.t.Logf("%s to %s: %s", way.from.name, way.to.name, out)
 		if !strings.Contains(out, "ok: ") {
@@ -189,9 +189,8 @@ func (a *apps) openSSH() {
 	a.comes(inA, 20*time.Second, "xvsock connect -z b:22")
 	a.run(inA, "head -c 1048576 /dev/urandom >/tmp/sent")
 	for _, proxy := range []string{
-		"xvsock connect b:22",
 		"hybrid.py /run/xvsock/peer/b.sock CONNECT\\ 22",
-		"socat - VSOCK-CONNECT:" + inB.cid() + ":22",
+		"xvsock connect b:22",
 	} {
 		start := time.Now()
 		option := "-o BatchMode=yes -o ProxyCommand='" + proxy + "'"

@@ -76,12 +76,14 @@ func TestAppsOnXen(t *testing.T) {
 		run  func(*apps)
 	}{
 		{"the programs run in two domUs and in dom0", (*apps).programs},
+		{"package vhost's own tests, with both kernels", (*apps).vhost},
 		{"AF_VSOCK reaches every domain that policy allows", (*apps).reach},
 		{"connect and accept, and who it is", (*apps).sockets},
 		{"refused and denied are told at once", (*apps).refused},
 		{"an unprivileged program is kept from what is the daemon's", (*apps).unprivileged},
 		{"messages keep their bounds, and a Go service takes none", (*apps).messages},
 		{"a kernel's socket and a Go end talk to each other", (*apps).goEnds},
+		{"the examples do what they say", (*apps).examples},
 		{"socat moves 64 MiB both ways at once, and half-close is kept", (*apps).streams},
 		{"ssh and scp, by the command line, the unix socket and AF_VSOCK", (*apps).openSSH},
 		{"500 connections at once, and 10000 one after the other, leave nothing", (*apps).load},
@@ -139,10 +141,15 @@ func (a *apps) files() map[string]string {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	files := map[string]string{"/usr/bin/xvsock": a.binary, "/etc/xvsock.toml": settings}
+	vhost := filepath.Join(a.t.TempDir(), "vhost.test")
+	if err := rig.BuildTest(a.t.Context(), "xvsock/bridge/vhost", vhost); err != nil {
+		a.t.Fatal(err)
+	}
+	files := map[string]string{"/usr/bin/xvsock": a.binary, "/etc/xvsock.toml": settings, "/usr/bin/vhost.test": vhost}
 	for _, script := range []string{"sockets.py", "stream.py", "hybrid.py"} {
 		files["/usr/bin/"+script] = filepath.Join("testdata/apps", script)
 	}
+	a.addExamples(files)
 	for _, program := range []string{"vsock_test", "vsock_diag_test"} {
 		files["/usr/bin/"+program] = filepath.Join(suite, program)
 	}

@@ -115,6 +115,8 @@ func (e *counter) Deliver(_ *Session, p Packet, a, b []byte) bool {
 func (e *counter) Reset(Packet) {}
 
 // Lost implements Relay.
+func (e *counter) Flush() {}
+
 func (e *counter) Lost() {}
 
 // relayedEcho returns a function that passes a message of size bytes from one kernel to

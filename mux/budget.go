@@ -2,6 +2,13 @@ package mux
 
 import "sync/atomic"
 
+// What begin goes by.
+const (
+	smallWindow = startWindow / 16
+	wellKnown   = 1024 // the first port that is not
+	keptBack    = 16 * smallWindow
+)
+
 // DefaultBudget is the receive memory of one peer, in bytes.
 const DefaultBudget = 4 << 20
 
@@ -46,6 +53,30 @@ func (b *Budget) take(n, limit int64) bool {
 	}
 	return true
 }
+
+// begin takes the first window of a connection: startWindow while half of b is free, a
+// quarter of it while a quarter is, else a sixteenth, and less as well where a parent has
+// no more. So connections that carry little are many. It returns 0 if there is nothing.
+//
+// The end of b is for connections of ports below wellKnown, so that others cannot keep
+// the domain's services, and those of its root, from working.
+func (b *Budget) begin(local uint32) int64 {
+	limit := b.limit
+	if local >= wellKnown {
+		limit -= min(keptBack, limit/4)
+	}
+	window, used := int64(startWindow), b.Used()
+	for ; window >= smallWindow; window /= 4 {
+		roomy := window == smallWindow || used < b.limit/2 || window < startWindow && used < b.limit/4*3
+		if roomy && b.take(window, limit) {
+			return window
+		}
+	}
+	return 0
+}
+
+// grow takes n bytes more for a connection, if half of b stays free for others.
+func (b *Budget) grow(n int64) bool { return b.take(n, b.limit/2) }
 
 // ceiling is how far b may be used up by a child that then holds so much.
 func (b *Budget) ceiling(held int64) int64 {

@@ -2,6 +2,7 @@ package mux
 
 import (
 	"math"
+	"slices"
 	"sync"
 	"testing"
 )
@@ -82,5 +83,45 @@ func TestBudgetIsShared(t *testing.T) {
 	wg.Wait()
 	if daemon.Used() != 0 {
 		t.Errorf("%d used at the end", daemon.Used())
+	}
+}
+
+// Connections that carry little are many, and those of a domain's services find room when
+// all others do not.
+func TestFirstWindowsGetSmaller(t *testing.T) {
+	b := NewBudget(4<<20, nil)
+	var sizes []int64
+	count := map[int64]int{}
+	for {
+		n := b.begin(5000)
+		if n == 0 {
+			break
+		}
+		if count[n]++; count[n] == 1 {
+			sizes = append(sizes, n)
+		}
+	}
+	if !slices.Equal(sizes, []int64{64 << 10, 16 << 10, 4 << 10}) || count[64<<10] != 32 || count[16<<10] != 64 || count[4<<10] != 240 {
+		t.Errorf("windows of %v bytes, %v", sizes, count)
+	}
+	if b.grow(1) {
+		t.Error("a window grows while connections find no room")
+	}
+	for i := range 16 {
+		if b.begin(7) == 0 {
+			t.Fatalf("no room for connection %d of a well-known port", i)
+		}
+	}
+	if b.begin(7) != 0 {
+		t.Error("more was given than there is")
+	}
+}
+
+func TestWindowsGrowAsLongAsHalfIsFree(t *testing.T) {
+	b := NewBudget(4<<20, nil)
+	for b.grow(256 << 10) {
+	}
+	if b.Used() != 2<<20 || b.begin(5000) == 0 {
+		t.Errorf("%d bytes were taken by growing", b.Used())
 	}
 }

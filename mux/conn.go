@@ -66,7 +66,7 @@ var _ net.Conn = (*Conn)(nil)
 // budget for it. Until it is open it sends nothing.
 func newConn(s *Session, k tuple, incoming bool) *Conn {
 	c := &Conn{s: s, incoming: incoming}
-	if !c.recv.init(s.cfg.Budget) {
+	if !c.recv.init(s.cfg.Budget, k.local) {
 		return nil
 	}
 	c.cond.L = &s.mu

@@ -27,6 +27,9 @@ func (p *peerCredit) learn(bufAlloc, fwdCnt, sent uint32) bool {
 	return true
 }
 
+// acknowledged returns the fwd_cnt that was learned last.
+func (p *peerCredit) acknowledged() uint32 { return uint32(p.word.Load()) }
+
 // left returns how many bytes may be sent. It never wraps: a buf_alloc below
 // what is in flight leaves nothing (the fault of CVE-2026-23069).
 func (p *peerCredit) left(sent uint32) uint32 {

@@ -13,7 +13,7 @@ import (
 // budget or tuples, and *ResetError if Config.Permit or the other side refused or
 // the link ended.
 func (s *Session) Dial(ctx context.Context, local, remote uint32) (*Conn, error) {
-	if !validPort(local) || !validPort(remote) {
+	if !ValidPort(local) || !ValidPort(remote) {
 		return nil, syscall.EADDRNOTAVAIL
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.DialTimeout, syscall.ETIMEDOUT)

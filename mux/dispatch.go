@@ -34,6 +34,7 @@ func (s *Session) requested(h header, k tuple) bool {
 	case !ok:
 		s.refuse(h, r)
 	case t != nil:
+		h.fwdCnt = 0 // nothing was sent yet
 		return s.deliver(t, h, nil, nil)
 	}
 	return true
@@ -50,7 +51,7 @@ func (s *Session) refuse(h header, r Reason) {
 // relayed one, whose Relay is to have the REQUEST. Who has no permit does not learn
 // whether anybody listens.
 func (s *Session) accept(h header, k tuple) (*relayed, Reason, bool) {
-	if !validPort(k.local) || !validPort(k.remote) {
+	if !ValidPort(k.local) || !ValidPort(k.remote) {
 		return nil, ReasonRefused, false
 	}
 	for {
@@ -108,6 +109,10 @@ func (s *Session) incoming(h header, k tuple, p pass) (*Conn, error) {
 	return c, nil
 }
 
+// maxUnanswered bounds the REQUESTs of the other side that were given to Relays and not
+// answered yet, so that they leave room in the table for others.
+func (s *Session) maxUnanswered() int { return max(s.cfg.MaxConns/2, 1) }
+
 // incomingRelayed makes the tuple of REQUEST for a Relay.
 func (s *Session) incomingRelayed(h header, k tuple, p pass, r Relay) (*relayed, error) {
 	s.mu.Lock()
@@ -115,7 +120,7 @@ func (s *Session) incomingRelayed(h header, k tuple, p pass, r Relay) (*relayed,
 	if err := s.admissible(k, p); err != nil {
 		return nil, err
 	}
-	if s.unanswered >= maxUnanswered {
+	if s.unanswered >= s.maxUnanswered() {
 		p.release()
 		return nil, syscall.ENOBUFS
 	}
@@ -138,7 +143,7 @@ func (s *Session) offer(c *Conn, h header, to Route) (*relayed, error) {
 	case to.Relay == nil || c.state >= resetting: // revoked meanwhile
 		c.gone()
 		return nil, &ResetError{Reason: ReasonRefused}
-	case s.unanswered >= maxUnanswered:
+	case s.unanswered >= s.maxUnanswered():
 		c.gone()
 		return nil, syscall.ENOBUFS
 	}

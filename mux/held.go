@@ -12,7 +12,19 @@ type held struct {
 func (s *Session) deliver(t *relayed, h header, a, b []byte) bool {
 	p := t.packet(h.op)
 	p.Flags, p.BufAlloc, p.FwdCnt = h.flags, min(h.bufAlloc, maxRelayedCredit), h.fwdCnt
+	if s.delivered != t.relay {
+		s.flushRelay()
+		s.delivered = t.relay
+	}
 	return t.relay.Deliver(s, p, a, b) || !s.hold(t, h)
+}
+
+// flushRelay ends a row of Delivers.
+func (s *Session) flushRelay() {
+	if s.delivered != nil {
+		s.delivered.Flush()
+		s.delivered = nil
+	}
 }
 
 // hold keeps a frame for later, unless nobody wants it any more.

@@ -455,8 +455,8 @@ func TestRequestFloodIsBounded(t *testing.T) {
 		cfg  Config
 		most int
 	}{
-		{"by the budget", Config{Budget: NewBudget(3*startWindow, nil)}, 3},
-		{"by the parent's budget", Config{Budget: NewBudget(1<<30, NewBudget(5*startWindow, nil))}, 2},
+		{"by the budget", Config{Budget: NewBudget(3*startWindow, nil)}, 15},
+		{"by the parent's budget", Config{Budget: NewBudget(1<<30, NewBudget(5*startWindow, nil))}, 4},
 		{"by MaxConns", Config{MaxConns: 5}, 5},
 	} {
 		t.Run(test.name, func(t *testing.T) {

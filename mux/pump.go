@@ -93,6 +93,9 @@ func (s *Session) turn(now time.Time, heard bool) (time.Duration, error) {
 	if s.tx.err != nil {
 		return 0, s.tx.err
 	}
+	if s.stuck(now) >= s.cfg.Silence {
+		return 0, ErrSilent
+	}
 	switch {
 	case s.table.len() > 0:
 	case s.held.t != nil:
@@ -107,6 +110,16 @@ func (s *Session) turn(now time.Time, heard bool) (time.Duration, error) {
 		}
 	}
 	return max(wait, time.Millisecond), nil
+}
+
+// stuck returns for how long a frame has waited and none could be sent: the other side
+// takes nothing out of its ring. That is as good as silence, however much it says: the
+// kernel's answers to it wait here, behind a Send (rule R7).
+func (s *Session) stuck(now time.Time) time.Duration {
+	if s.tx.wanted <= 0 || s.tx.committed != s.movedTo || s.table.len() == 0 {
+		s.moved, s.movedTo = now, s.tx.committed
+	}
+	return now.Sub(s.moved)
 }
 
 // spareWishes says whether room is not to be asked for again now: as long as a frame
@@ -145,6 +158,9 @@ func (s *Session) idle(now time.Time, heard bool) (time.Duration, error) {
 func (s *Session) keepTime(now time.Time, heard bool) {
 	stopped := now.Sub(s.turned)
 	s.turned = now
+	if stopped > stoppedLimit {
+		s.moved = s.moved.Add(stopped)
+	}
 	switch {
 	case heard:
 		s.hear(now)
@@ -173,6 +189,7 @@ func (s *Session) ask() {
 
 // receive takes up to maxBatch frames and returns how many.
 func (s *Session) receive() (int, error) {
+	defer s.flushRelay()
 	for n := range maxBatch {
 		more, err := s.receiveFrame()
 		if err != nil || !more {

@@ -43,7 +43,8 @@ func (r Reason) String() string {
 
 // Errors of a link, handed to Transport.Fail and found in ResetError.Cause.
 var (
-	// ErrSilent is why a link ends on which the other side did not answer.
+	// ErrSilent is why a link ends on which the other side did not answer, or took
+	// nothing out of its ring.
 	ErrSilent = errors.New("link silent")
 	// ErrSessionClosed is why a link ends after Session.Close.
 	ErrSessionClosed = errors.New("session closed")

@@ -11,7 +11,7 @@ import (
 // The receive memory of a connection: what is advertised first, what it may
 // grow to, and the first piece really allocated. Powers of two.
 const (
-	startWindow = 64 << 10
+	startWindow = 64 << 10 // or less, see Budget.begin
 	maxWindow   = 256 << 10
 	startBuffer = 4 << 10
 )
@@ -45,14 +45,16 @@ type receiver struct {
 	told  atomic.Uint64 // the offer last stamped
 }
 
-// init books the first window, and returns false if there is no budget.
-func (r *receiver) init(b *Budget) bool {
-	if !b.TryTake(startWindow) {
+// init books the first window of a connection of the local port, and returns false if
+// there is no budget.
+func (r *receiver) init(b *Budget, local uint32) bool {
+	window := b.begin(local)
+	if window == 0 {
 		return false
 	}
 	r.cond.L = &r.mu
-	r.budget, r.booked, r.window = b, startWindow, startWindow
-	r.offer.Store(startWindow << 32)
+	r.budget, r.booked, r.window = b, window, uint32(window)
+	r.offer.Store(uint64(window) << 32)
 	return true
 }
 
@@ -159,7 +161,7 @@ func (r *receiver) take(p []byte) int {
 // sender had come near the window's end, so it was the window that slowed both.
 func (r *receiver) widen() {
 	r.tight = false
-	if r.window < maxWindow && !r.eof && r.err == nil && r.budget.TryTake(int64(r.window)) {
+	if r.window < maxWindow && !r.eof && r.err == nil && r.budget.grow(int64(r.window)) {
 		r.booked += int64(r.window)
 		r.window *= 2
 	}

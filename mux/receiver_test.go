@@ -10,7 +10,7 @@ import (
 
 func newReceiver(b *Budget, start uint32) *receiver {
 	r := new(receiver)
-	r.init(b)
+	r.init(b, 5000)
 	r.ready = true
 	r.got, r.taken = start, start
 	r.offer.Store(uint64(r.window)<<32 | uint64(start))

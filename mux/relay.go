@@ -1,6 +1,9 @@
 package mux
 
-import "errors"
+import (
+	"errors"
+	"syscall"
+)
 
 // The operations of a Packet (VIRTIO_VSOCK_OP_* in uapi/linux/virtio_vsock.h).
 const (
@@ -25,10 +28,6 @@ const (
 // memory that is (rule R7). To hear of less than there is does no harm but to speed.
 const maxRelayedCredit = 1 << 20
 
-// maxUnanswered bounds the REQUESTs of the other side that were given to Relays of a
-// session and not answered yet, so that they leave room in the table for others.
-const maxUnanswered = DefaultMaxConns / 2
-
 // Packet is a frame of a relayed connection as virtio_vsock_hdr has it, but for the
 // CIDs: ports are as seen from this side.
 type Packet struct {
@@ -44,14 +43,21 @@ type Packet struct {
 // ==. A Relay must not hold a lock that Reset or Lost takes while it calls a session.
 type Relay interface {
 	// Deliver takes a frame that the other side sent. What the frame says about
-	// itself is true, and it fits the state of its connection; credit, and data after
-	// SHUTDOWN, are the receiver's to judge. BufAlloc is 1 MiB at most. a and b are
+	// itself is true, and it fits the state of its connection; whether data keeps to the
+	// credit, and data after SHUTDOWN, are the receiver's to judge. BufAlloc is 1 MiB at
+	// most, and FwdCnt never more than was sent, so that with a peer that lies no more
+	// than BufAlloc is unacknowledged. OpCreditRequest, which the local end answers, comes
+	// once until that has sent a packet; a further one is an OpCreditUpdate. a and b are
 	// the payload in the ring: each byte is read at most once, and none after Deliver
 	// returns. It must not block: false says that there is no room now, and then the
 	// frame stays in the ring, and all that follow it, until Session.Wake is called.
 	// The pump calls it, without a lock: a call may be under way while the connection
 	// is reset, or the Relay withdrawn.
 	Deliver(from *Session, p Packet, a, b []byte) bool
+	// Flush is called after Deliver has taken something, before the pump sleeps or gives
+	// another Relay a frame: what was delivered need not be told to anybody before. The
+	// pump calls it, without a lock.
+	Flush()
 	// Reset ends one connection, as RST of the other side would. Type, Op and the
 	// ports of p are set, and the Reason in Flags. It is called for connections that
 	// this side ends, and when the link ends for those that no data can come on.
@@ -67,13 +73,18 @@ type Relay interface {
 // sent, in the order of the calls. One of REQUEST begins a connection, for which
 // Config.Permit is asked. Send waits for its turn and for room with a frame of
 // OpData, until the connection or the link ends, or Withdraw(r); all other frames
-// wait by themselves. Payload is not used after Send has returned.
+// wait by themselves. If the other side takes nothing meanwhile, the link ends with
+// ErrSilent after Config.Silence. Payload is not used after Send has returned.
 //
 // The packets of one connection are sent one after the other; those of different ones
 // may be by many goroutines.
 //
 // An error is a *ResetError: there is no such connection (any more), or it may not
-// be; the sender is to be told by RST, unless it sent RST itself.
+// be; the sender is to be told by RST, unless it sent RST itself. A packet of a
+// connection that ends, or has ended while it waited, is dropped without one: the Relay
+// hears of the end by Deliver, Reset or Lost, and a second RST could hit the next
+// connection with these ports. So are packets of an earlier connection that cross the
+// next one's REQUEST, and a REQUEST on a tuple of r's own, see again.
 func (s *Session) Send(r Relay, p Packet, payload []byte) error {
 	if !sendable(p, len(payload)) {
 		return s.discard(r, p, &ResetError{Reason: ReasonProtocol})
@@ -152,18 +163,40 @@ func (s *Session) discard(r Relay, p Packet, err *ResetError) error {
 // relayRequest begins a connection for r.
 func (s *Session) relayRequest(r Relay, p Packet) error {
 	k := tuple{p.Local, p.Remote}
-	if !validPort(k.local) || !validPort(k.remote) {
+	if !ValidPort(k.local) || !ValidPort(k.remote) {
 		return &ResetError{Reason: ReasonRefused, Dial: true}
 	}
 	err := s.request(k, func(ps pass) error { return s.beginRelayed(r, p, k, ps) })
-	if err == nil {
-		return nil
-	}
 	var reset *ResetError
-	if errors.As(err, &reset) {
+	switch {
+	case err == nil, errors.Is(err, syscall.EADDRINUSE) && s.again(r, p):
+		return nil
+	case errors.As(err, &reset):
 		return reset
 	}
 	return &ResetError{Reason: refusal(err), Dial: true}
+}
+
+// again takes a REQUEST on a tuple that r has already, and returns false if it is to
+// be told that the tuple is taken. A program that connects again on the same socket,
+// after a signal or a time-out of which its kernel tells nobody, asks what was asked.
+// Any other connection with these ports is another socket's, which RST would hit
+// instead: that REQUEST is dropped, and its program's connect times out.
+func (s *Session) again(r Relay, p Packet) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.relayedTo(r, p)
+	switch {
+	case t == nil, t.state >= resetting:
+		return false
+	case t.state != dialing, t.incoming:
+		return true
+	case t.typ != p.Type:
+		return false
+	}
+	t.stamp(p)
+	t.awaitAnswer()
+	return true
 }
 
 // beginRelayed enters the tuple and sends REQUEST.

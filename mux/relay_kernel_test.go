@@ -87,6 +87,8 @@ func (k *kernel) Reset(p Packet) {
 }
 
 // Lost implements Relay.
+func (k *kernel) Flush() {}
+
 func (k *kernel) Lost() {
 	k.locked(func() {
 		for _, c := range k.socks {

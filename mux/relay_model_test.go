@@ -13,6 +13,7 @@ import (
 type reference struct {
 	state          string
 	shut, peerShut uint32
+	wished         bool      // CREDIT_REQUEST was passed, and not answered
 	until          time.Time // lingering, or waiting for an answer
 	epoch          int       // of the tuple
 
@@ -27,7 +28,7 @@ type reference struct {
 }
 
 func (m *reference) enter(state string) {
-	m.state, m.shut, m.peerShut, m.until = state, 0, 0, time.Now().Add(answerTime)
+	m.state, m.shut, m.peerShut, m.wished, m.until = state, 0, 0, false, time.Now().Add(answerTime)
 	m.epoch++
 }
 
@@ -56,8 +57,13 @@ func (m *reference) local(p Packet) bool {
 	sent := func() bool { m.frames = append(m.frames, p.Op); return false }
 	switch {
 	case p.Op == opRequest:
-		if m.state != "" {
-			return true
+		switch m.state {
+		case "":
+		case "asked": // as it was; the time begins anew
+			m.until = time.Now().Add(answerTime)
+			return false
+		default:
+			return false
 		}
 		m.enter("asked")
 		sent()
@@ -68,6 +74,8 @@ func (m *reference) local(p Packet) bool {
 	case p.Op == opReset:
 		m.end()
 		return false
+	case m.state == "asking" && p.Op != opResponse:
+		return false // of an earlier connection
 	case p.Type != typeStream, m.state == "asked", (p.Op == opResponse) != (m.state == "asking"):
 		m.end()
 		return true
@@ -77,6 +85,7 @@ func (m *reference) local(p Packet) bool {
 		m.shut |= p.Flags
 		m.afterShutdown()
 	}
+	m.wished = false
 	return sent()
 }
 
@@ -142,6 +151,10 @@ func (m *reference) remote(h header) {
 	case h.op == opShutdown:
 		m.peerShut |= h.flags
 		m.afterShutdown()
+	case h.op == opCreditRequest && m.wished:
+		h.op = opCreditUpdate
+	case h.op == opCreditRequest:
+		m.wished = true
 	}
 	m.held, m.of = &h, m.epoch
 }

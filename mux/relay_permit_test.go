@@ -61,17 +61,17 @@ func TestAPermitOfARelayedTupleIsReleasedOnce(t *testing.T) {
 			}
 		}, []int{0, 1}},
 		{"too many wait for an answer", Config{}, request, func(v *victim, k *sockets, _ *permits) {
-			v.s.locked(func() { v.s.unanswered += maxUnanswered })
+			v.s.locked(func() { v.s.unanswered += DefaultMaxConns / 2 })
 			h := in(opRequest)
 			h.src++
 			v.send(h, nil)
-			v.s.locked(func() { v.s.unanswered -= maxUnanswered })
+			v.s.locked(func() { v.s.unanswered -= DefaultMaxConns / 2 })
 		}, []int{0, 1}},
 		{"too many wait for an answer, and the acceptor leaves it", Config{}, func(*victim, *sockets) {}, func(v *victim, k *sockets, _ *permits) {
 			v.s.cfg.Route = func(uint32, uint32) Route { return Route{Acceptor: refuser{}, Relay: k} }
-			v.s.locked(func() { v.s.unanswered += maxUnanswered })
+			v.s.locked(func() { v.s.unanswered += DefaultMaxConns / 2 })
 			request(v, k)
-			v.s.locked(func() { v.s.unanswered -= maxUnanswered })
+			v.s.locked(func() { v.s.unanswered -= DefaultMaxConns / 2 })
 			if h := v.expect(opReset)[0]; Reason(h.flags) != ReasonBudget {
 				v.t.Errorf("RST %v, want budget", Reason(h.flags))
 			}

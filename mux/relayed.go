@@ -52,6 +52,10 @@ type relayed struct {
 
 	bufAlloc, fwdCnt uint32 // last stamp of the local end
 
+	peer  peerCredit // last stamp of the other side
+	sent  uint32     // bytes of data that went into the ring, wraps
+	asked bool       // the Relay was given CREDIT_REQUEST, and has sent nothing since
+
 	out      []byte // what is left of the Send going on
 	outFlags uint32 // of its last frame
 	waiting  bool   // a Send is going on
@@ -64,13 +68,19 @@ func newRelayed(s *Session, r Relay, k tuple, typ uint16, incoming bool) *relaye
 	t := &relayed{s: s, relay: r, typ: typ, incoming: incoming}
 	t.lane.init(k, t)
 	t.cond.L = &s.mu
-	t.until = time.Now().Add(answerTime)
-	s.asked.push(&t.inTimed)
+	t.awaitAnswer()
 	s.relays++
 	if incoming {
 		s.unanswered++
 	}
 	return t
+}
+
+// awaitAnswer begins the time that REQUEST may stay unanswered, perhaps anew.
+func (t *relayed) awaitAnswer() {
+	t.inTimed.leave()
+	t.until = time.Now().Add(answerTime)
+	t.s.asked.push(&t.inTimed)
 }
 
 // become moves the tuple to another state.
@@ -85,7 +95,28 @@ func (t *relayed) become(st state) {
 }
 
 // stamp notes the credit that a packet of the local end tells of.
-func (t *relayed) stamp(p Packet) { t.bufAlloc, t.fwdCnt = p.BufAlloc, p.FwdCnt }
+func (t *relayed) stamp(p Packet) { t.bufAlloc, t.fwdCnt, t.asked = p.BufAlloc, p.FwdCnt, false }
+
+// learn makes of a frame's credit what the Relay may hear, and returns false if it
+// acknowledges more than was sent: the kernel would take that for room, without bound
+// (rule R7). A fwd_cnt that went back is taken for the last one, see peerCredit.
+func (t *relayed) learn(h *header) bool {
+	if !t.peer.learn(h.bufAlloc, h.fwdCnt, t.sent) {
+		return false
+	}
+	h.fwdCnt = t.peer.acknowledged()
+	return true
+}
+
+// curb turns CREDIT_REQUEST, which the kernel answers with a packet, into an update if
+// the answer to the one before has not been sent yet. While a Send waits none is taken
+// from the kernel, so that its memory would be the other side's to fill (rule R7).
+func (t *relayed) curb(h *header) {
+	if h.op == opCreditRequest && t.asked {
+		h.op = opCreditUpdate
+	}
+	t.asked = t.asked || h.op == opCreditRequest
+}
 
 // packet is one of the connection, without payload.
 func (t *relayed) packet(op uint16) Packet {
@@ -96,7 +127,7 @@ func (t *relayed) packet(op uint16) Packet {
 func (t *relayed) frame(h header, a, b []byte) bool {
 	var wrong string
 	var pass bool
-	t.s.withLock(func() { pass, wrong = t.receive(h) })
+	t.s.withLock(func() { pass, wrong = t.receive(&h) })
 	if wrong != "" {
 		t.lied(wrong)
 	}
@@ -105,8 +136,8 @@ func (t *relayed) frame(h header, a, b []byte) bool {
 
 // receive judges a frame and says whether the Relay is to have it, and what is wrong
 // with it otherwise. The state moves before the Relay sees the frame, as its answer
-// may come before Deliver returns.
-func (t *relayed) receive(h header) (pass bool, wrong string) {
+// may come before Deliver returns. What the Relay is not to hear is taken out of h.
+func (t *relayed) receive(h *header) (pass bool, wrong string) {
 	switch {
 	case h.op == opReset:
 		pass = t.state < resetting // else RST is on its way, and was told
@@ -119,19 +150,22 @@ func (t *relayed) receive(h header) (pass bool, wrong string) {
 		return false, "a frame of another type than the connection's"
 	case h.op == opRequest:
 		return false, "REQUEST on a taken tuple"
-	case (t.state == dialing) != (h.op == opResponse), h.op == opResponse && !t.asked():
+	case (t.state == dialing) != (h.op == opResponse), h.op == opResponse && !t.requested():
 		return false, "a frame out of order"
+	case !t.learn(h):
+		return false, "more acknowledged than sent"
 	case h.op == opResponse:
 		t.become(established)
 	case h.op == opShutdown:
 		t.peerShut |= h.flags
 		t.afterShutdown()
 	}
+	t.curb(h)
 	return true, ""
 }
 
-// asked says whether the other side has been sent the REQUEST and not answered it.
-func (t *relayed) asked() bool {
+// requested says whether the other side has been sent the REQUEST and not answered it.
+func (t *relayed) requested() bool {
 	return t.state == dialing && !t.incoming && t.pending&pendRequest == 0
 }
 

@@ -11,11 +11,13 @@ func (t *relayed) send(p Packet, payload []byte) error {
 		t.s.tx.drain()
 		return nil
 	}
-	if t.state >= resetting {
-		return &ResetError{Reason: t.reason}
-	}
 	asked := t.state == dialing
-	if p.Type != t.typ || (p.Op == opResponse) != asked || asked && !t.incoming {
+	switch {
+	case t.state >= resetting:
+		return nil // its Relay knows
+	case asked && t.incoming && p.Op != opResponse:
+		return nil // of a connection that the other side has ended, before this one
+	case p.Type != t.typ, (p.Op == opResponse) != asked, asked && !t.incoming:
 		t.withdraw(ReasonProtocol)
 		t.s.tx.drain()
 		return &ResetError{Reason: ReasonProtocol}
@@ -46,7 +48,7 @@ func (t *relayed) control(p Packet) {
 	}
 }
 
-// sendAll waits until all of the payload is in the ring.
+// sendAll waits until all of the payload is in the ring, or nobody wants it any more.
 func (t *relayed) sendAll(payload []byte, flags uint32) error {
 	t.out, t.outFlags, t.waiting = payload, flags, true
 	t.s.tx.data.push(&t.inData)
@@ -59,13 +61,7 @@ func (t *relayed) sendAll(payload []byte, flags uint32) error {
 	for t.waiting {
 		t.cond.Wait()
 	}
-	switch {
-	case t.state < resetting:
-		return nil
-	case t.s.ended != nil:
-		return t.s.ended
-	}
-	return &ResetError{Reason: t.reason}
+	return nil // if the connection has ended, its Relay knows
 }
 
 // stopSend ends the Send going on.
@@ -89,6 +85,7 @@ func (t *relayed) sendData(x *sender, n int) bool {
 		return false
 	}
 	t.share.add(x, t.key, frameSize(n))
+	t.sent += uint32(n)
 	t.pending &^= pendCreditUpdate
 	if t.out = t.out[n:]; len(t.out) > 0 {
 		x.data.rotate()

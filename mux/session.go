@@ -55,7 +55,8 @@ type Config struct {
 	// DialTimeout bounds a Dial whose context does not; 0: DefaultDialTimeout.
 	DialTimeout time.Duration
 	// Silence is how long a link with open connections may stay without a frame
-	// from the other side, which is asked for one every 10 s; 0: DefaultSilence.
+	// from the other side, which is asked for one every 10 s, and how long that may
+	// take nothing while frames wait for room; 0: DefaultSilence.
 	Silence time.Duration
 	// Idle is how long a session may be without tuples before it ends with
 	// ErrIdle; 0: for ever. It is twice as long if the other side made the last
@@ -113,6 +114,8 @@ type Session struct {
 	nextAsk time.Time
 	turned  time.Time // last turn of the pump
 	wished  time.Time // last turn that asked for room again
+	moved   time.Time // last turn at which nothing waited for room, or something went
+	movedTo uint64    // tx.committed then
 	since   time.Time // last change between no tuple and some
 	theirs  bool      // the other side made the last tuple
 
@@ -123,6 +126,7 @@ type Session struct {
 	reviews atomic.Uint64 // begun; moves under mu
 
 	rxSeq     uint32    // the pump's
+	delivered Relay     // the pump's: took frames and was not flushed
 	lieLogged time.Time // the pump's
 
 	rxFrames, rxBytes atomic.Uint64

@@ -11,7 +11,8 @@ type tuple struct{ local, remote uint32 }
 // portAny is VMADDR_PORT_ANY. It and 0 are no ports.
 const portAny = 0xFFFFFFFF
 
-func validPort(p uint32) bool { return p != 0 && p != portAny }
+// ValidPort reports whether a connection may have that port.
+func ValidPort(p uint32) bool { return p != 0 && p != portAny }
 
 // owner is who the frames of a tuple belong to: a Conn that ends the stream
 // here, or something that passes its frames on.

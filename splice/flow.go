@@ -3,12 +3,14 @@ package splice
 import (
 	"errors"
 	"io"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-const bufferSize = 32 << 10
+// bufferSize is what a direction holds as long as it is open, idle or not.
+const bufferSize = 16 << 10
 
 // Sink is where a Flow goes to.
 type Sink interface {
@@ -21,7 +23,8 @@ type Sink interface {
 type Flow struct {
 	Src io.Reader
 	Dst Sink
-	// Untaken is how long one write may take; 0: for ever.
+	// Untaken is how long the sink may take nothing of what is written to it, at least
+	// half of it and at most twice that; 0: for ever.
 	Untaken time.Duration
 	// Given counts the bytes that were taken by the sink, and those that are being
 	// offered to it; may be nil.
@@ -50,12 +53,24 @@ func (f *Flow) Run(buffer []byte) (from, to error) {
 	}
 }
 
-// write writes within the deadline, which is moved only when half of it is over.
+// write writes p. A sink that has taken some of it when the deadline passes is slow, and
+// has another for the rest.
 func (f *Flow) write(p []byte) error {
+	for {
+		n, err := f.offer(p)
+		if n <= 0 || n == len(p) || f.Untaken <= 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		p = p[n:]
+	}
+}
+
+// offer writes within the deadline, which is moved only when half of it is over.
+func (f *Flow) offer(p []byte) (int, error) {
 	if now := time.Now(); f.Untaken > 0 && f.until.Sub(now) < f.Untaken/2 {
 		f.until = now.Add(f.Untaken)
 		if err := f.Dst.SetWriteDeadline(f.until); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	if f.Given != nil {
@@ -65,7 +80,7 @@ func (f *Flow) write(p []byte) error {
 	if f.Given != nil {
 		f.Given.Add(int64(n - len(p)))
 	}
-	return err
+	return n, err
 }
 
 // Drop is a Sink for what nobody wants.

@@ -33,6 +33,63 @@ func TestADeadlineIsMovedWhenHalfOfItIsOver(t *testing.T) {
 	})
 }
 
+// slow is a sink that takes some bytes within each deadline.
+type slow struct {
+	far
+	each, left int // bytes a deadline, and how many it takes at all
+}
+
+func (s *slow) Write(p []byte) (int, error) {
+	n := min(s.each, s.left, len(p))
+	s.left -= n
+	s.far.Write(p[:n])
+	if n == len(p) {
+		return n, nil
+	}
+	time.Sleep(time.Until(s.deadline))
+	return n, os.ErrDeadlineExceeded
+}
+
+func TestASinkThatTakesLittleAtATimeIsNotGivenUp(t *testing.T) {
+	for name, test := range map[string]struct {
+		takes int
+		err   error
+		after time.Duration
+	}{
+		"all of it":                  {100, nil, 9 * time.Minute},
+		"the beginning, and no more": {35, os.ErrDeadlineExceeded, 5 * time.Minute},
+		"nothing":                    {0, os.ErrDeadlineExceeded, time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				message := make([]byte, 100)
+				for i := range message {
+					message[i] = byte(i)
+				}
+				sink, began := &slow{each: 10, left: test.takes}, time.Now()
+				f := &Flow{Src: bytes.NewReader(message), Dst: sink, Untaken: time.Minute, Given: new(atomic.Int64)}
+				if _, err := f.Run(make([]byte, 1000)); err != test.err {
+					t.Errorf("Run gives %v; want %v", err, test.err)
+				}
+				if took := time.Since(began); took != test.after {
+					t.Errorf("after %v; want %v", took, test.after)
+				}
+				if got := sink.String(); got != string(message[:test.takes]) || f.Given.Load() != int64(test.takes) {
+					t.Errorf("the sink has %q, %d counted", got, f.Given.Load())
+				}
+			})
+		})
+	}
+}
+
+// A deadline that has passed is nobody's progress where none was set.
+func TestWithoutABoundADeadlineIsAnError(t *testing.T) {
+	f := &Flow{Src: bytes.NewReader(make([]byte, 100)), Dst: &slow{each: 10, left: 100}}
+	if _, err := f.Run(make([]byte, 100)); err != os.ErrDeadlineExceeded {
+		t.Errorf("Run gives %v", err)
+	}
+}
+
 func TestABufferIsClearedBetweenPeers(t *testing.T) {
 	var b Buffers
 	near, other := net.Pipe()

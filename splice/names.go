@@ -1,11 +1,10 @@
 package splice
 
 import (
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"sync"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,22 +12,20 @@ import (
 // nameTries bounds how often a name is chosen that somebody else has.
 const nameTries = 8
 
-// Names are what connections to unix sockets of the domain have for their own address,
-// so that who accepts one finds the peer on whose behalf it is made as the remote
-// address: the abstract name "xvsock/CID/PORT/SERIAL" ("@xvsock/..." in Go), where no
-// other has the serial. The zero value is ready for use.
-type Names struct {
-	once   sync.Once
-	serial atomic.Uint64
-}
-
-// Try calls use with a name for the peer's address, and again with another as long as
-// its error is EADDRINUSE, eight times at most.
-func (n *Names) Try(cid, port uint32, use func(name string) error) error {
-	// Others in the domain count too.
-	n.once.Do(func() { n.serial.Store(rand.Uint64N(1 << 62)) })
+// TryNames calls use with a name for a connection to a unix socket of the domain, which
+// is then its own address, so that who accepts it finds the peer on whose behalf it is made
+// as the remote address: the abstract name "xvsock/CID/PORT/SERIAL" ("@xvsock/..." in Go).
+// As long as the error is EADDRINUSE another is tried, eight at most.
+//
+// The serial is random: whoever shares the network namespace sees the names in use and can
+// bind others, and must not guess the next ones. For the same reason a name alone proves
+// nothing. It counts where nobody else can connect to the socket, or if SO_PEERCRED says
+// that the connection is of this process's user.
+func TryNames(cid, port uint32, use func(name string) error) error {
 	for try := 1; ; try++ {
-		err := use(fmt.Sprintf("@xvsock/%d/%d/%d", cid, port, n.serial.Add(1)))
+		var serial [8]byte
+		_, _ = rand.Read(serial[:]) // never fails
+		err := use(fmt.Sprintf("@xvsock/%d/%d/%d", cid, port, binary.NativeEndian.Uint64(serial[:])))
 		if try == nameTries || !errors.Is(err, unix.EADDRINUSE) {
 			return err
 		}

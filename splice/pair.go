@@ -27,7 +27,7 @@ type Pair struct {
 	// Buffers are whose the two buffers are.
 	Buffers *Buffers
 	// Untaken is how long Near may leave what is written to it, and Far what Near has
-	// sent once that is gone: at least half of it passes, at most all. 0: for ever.
+	// sent once that is gone: at least half of it passes, at most twice that. 0: for ever.
 	Untaken time.Duration
 	// Died reports whether an end that Far has just come to is the death of the program
 	// there; nil if nobody can tell.

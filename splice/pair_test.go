@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -344,9 +345,8 @@ func TestWaitingForAHangUpCanBeStopped(t *testing.T) {
 }
 
 func TestNamesDifferAndAreTriedAgain(t *testing.T) {
-	var n Names
 	seen := make(map[string]bool)
-	err := n.Try(5, 7, func(name string) error {
+	err := TryNames(5, 7, func(name string) error {
 		if !strings.HasPrefix(name, "@xvsock/5/7/") || seen[name] {
 			t.Errorf("name %q", name)
 		}
@@ -357,8 +357,36 @@ func TestNamesDifferAndAreTriedAgain(t *testing.T) {
 		t.Errorf("%d tries, %v", len(seen), err)
 	}
 	tries := 0
-	if err := n.Try(5, 7, func(string) error { tries++; return io.EOF }); err != io.EOF || tries != 1 {
+	if err := TryNames(5, 7, func(string) error { tries++; return io.EOF }); err != io.EOF || tries != 1 {
 		t.Errorf("another error: %d tries, %v", tries, err)
+	}
+}
+
+// Whoever sees a name must not have the next ones from it.
+func TestASerialDoesNotTellTheNext(t *testing.T) {
+	const names = 64
+	var serials []uint64
+	for range names / 8 {
+		_ = TryNames(5, 7, func(name string) error {
+			n, err := strconv.ParseUint(name[strings.LastIndexByte(name, '/')+1:], 10, 64)
+			if err != nil {
+				t.Error(err)
+			}
+			serials = append(serials, n)
+			return unix.EADDRINUSE
+		})
+	}
+	steps, common, ever := make(map[uint64]bool), ^uint64(0), uint64(0)
+	for i, n := range serials {
+		if common, ever = common&n, ever|n; i > 0 {
+			steps[n-serials[i-1]] = true
+		}
+	}
+	if len(steps) != names-1 {
+		t.Errorf("of %d steps %d differ", names-1, len(steps))
+	}
+	if common != 0 || ever != ^uint64(0) { // by chance once in 2^57
+		t.Errorf("bits that are always 1: %#x, always 0: %#x", common, ^ever)
 	}
 }
 

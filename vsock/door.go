@@ -30,6 +30,10 @@ const (
 // ErrNoDaemon says that no daemon of the domain answers at a Door.
 var ErrNoDaemon = errors.New("no xvsock daemon answers")
 
+// ErrNotAllowed says that this user may not use a Door. A connection that is denied gives
+// EACCES instead, and both are fs.ErrPermission.
+var ErrNotAllowed = fmt.Errorf("%w for this user", fs.ErrPermission)
+
 // Door is the daemon's unix socket, through which any program of the domain makes and
 // takes connections. The zero value is the door at DoorPath.
 //
@@ -45,7 +49,7 @@ type Door struct {
 //
 // The error is a *net.OpError around what the daemon said: the errnos of Stack.Dial, and
 // EACCES for a port that no program of this domain may connect to; or it wraps ErrNoDaemon,
-// fs.ErrPermission if this user may not use the door, or ErrAddr.
+// ErrNotAllowed if this user may not use the door, or ErrAddr.
 func (d Door) DialContext(ctx context.Context, address string) (net.Conn, error) {
 	remote := remoteAddr(address)
 	fail := func(err error) (net.Conn, error) {
@@ -67,7 +71,8 @@ func (d Door) DialContext(ctx context.Context, address string) (net.Conn, error)
 // is for the making of it; it ends with its Close, or with the daemon.
 //
 // The error is a *net.OpError around EADDRINUSE, or EACCES for a port below 1024 if
-// this process is not root's; or as of DialContext.
+// this process is not root's; or as of DialContext. An Accept that finds no descriptor
+// free gives EMFILE and is Temporary: the connection is lost, and the listener goes on.
 func (d Door) Listen(ctx context.Context, port uint32) (net.Listener, error) {
 	addr := Addr{CID: CIDSelf, Port: port}
 	conn, port, err := d.ask(ctx, hybrid.Request{Verb: hybrid.Listen, Port: strconv.FormatUint(uint64(port), 10)})
@@ -172,7 +177,7 @@ func openError(path string, err error) error {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w at %s: start `xvsock backend` or `xvsock domain`", ErrNoDaemon, path)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("only %s may use %s: %w", users(path), path, fs.ErrPermission)
+		return fmt.Errorf("only %s may use %s: %w", users(path), path, ErrNotAllowed)
 	}
 	return fmt.Errorf("%s: %w", path, err)
 }

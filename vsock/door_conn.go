@@ -115,12 +115,14 @@ func (l *doorListener) Addr() net.Addr { return l.addr }
 type rightsReader struct {
 	conn *net.UnixConn
 	got  *os.File
+	lost bool // the kernel has dropped one
 }
 
 // Read implements io.Reader.
 func (r *rightsReader) Read(p []byte) (int, error) {
 	oob := make([]byte, unix.CmsgSpace(4)) // one descriptor: what has no room the kernel closes
-	n, oobn, _, _, err := r.conn.ReadMsgUnix(p, oob)
+	n, oobn, flags, _, err := r.conn.ReadMsgUnix(p, oob)
+	r.lost = r.lost || flags&unix.MSG_CTRUNC != 0
 	if oobn > 0 {
 		err = errors.Join(err, r.keep(oob[:oobn]))
 	}
@@ -151,7 +153,11 @@ func (r *rightsReader) keep(oob []byte) error {
 
 // take returns the descriptor's connection.
 func (r *rightsReader) take() (*net.UnixConn, error) {
-	if r.got == nil {
+	switch {
+	case r.got == nil && r.lost:
+		// There is room for one, so that there was no place for it in this process.
+		return nil, os.NewSyscallError("recvmsg", syscall.EMFILE)
+	case r.got == nil:
 		return nil, fmt.Errorf("%w: no descriptor came with it", hybrid.ErrLine)
 	}
 	c, err := net.FileConn(r.got)

@@ -178,6 +178,11 @@ func TestWhoMayNotIsToldWhoMay(t *testing.T) {
 	}
 	if err := asNobody(dial); !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "only root and the group mail may use "+d.Path) {
 		t.Errorf("%v", err)
+	} else if !errors.Is(err, vsock.ErrNotAllowed) || errors.Is(err, syscall.EACCES) {
+		t.Errorf("it cannot be told from a connection that is denied: %v", err)
+	}
+	if _, err := answers(t, "ERR EACCES no\n").DialContext(t.Context(), "db1:7"); errors.Is(err, vsock.ErrNotAllowed) || !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("a connection that is denied: %v", err)
 	}
 	os.Chmod(d.Path, 0o600)
 	if err := asNobody(dial); !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "only root may use "+d.Path) {
@@ -318,6 +323,72 @@ func TestWhatADaemonMayGiveForAnAccept(t *testing.T) {
 			l.Close()
 		})
 	}
+}
+
+// A server that goes on after what is temporary, as net/http's does, is to go on.
+func TestAnAcceptWithoutADescriptorIsTemporary(t *testing.T) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream := os.NewFile(uintptr(pair[1]), "")
+	t.Cleanup(func() { stream.Close(); unix.Close(pair[0]) }) // after the daemon's end
+	d := fakeDoor(t, func(c *net.UnixConn) {
+		hybrid.ReadLine(c)
+		io.WriteString(c, "OK 7\n")
+		for {
+			if _, err := hybrid.ReadLine(c); err != nil {
+				return
+			}
+			give(c, "OK 5 1234\n", stream, 1)
+		}
+	})
+	l, err := d.Listen(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for spare, what := range []string{"to receive it", "to make a connection of it"} {
+		_, err = withDescriptors(t, spare, l.Accept)
+		var passing interface{ Temporary() bool } // which net/http asks
+		if !isErrno(err, syscall.EMFILE) || !errors.As(err, &passing) || !passing.Temporary() {
+			t.Errorf("without a descriptor %s: %v", what, err)
+		}
+	}
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatalf("the listener does not go on: %v", err)
+	}
+	c.Close()
+}
+
+// withDescriptors runs f with only so many descriptors left to this process.
+func withDescriptors(t *testing.T, spare int, f func() (net.Conn, error)) (net.Conn, error) {
+	t.Helper()
+	next, err := unix.Dup(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(next)
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(next + spare), Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+			t.Error(err)
+		}
+	}()
+	return f()
+}
+
+// isErrno reports whether an error is a *net.OpError around the errno.
+func isErrno(err error, errno syscall.Errno) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && errors.Is(err, errno)
 }
 
 // openFiles counts the descriptors of this process.

@@ -9,10 +9,10 @@ import (
 // it and accepted at the other.
 type loop struct{ dialing, accepting *session }
 
-// loopSession returns the end of the loop that dials; the first call makes it.
-// The caller holds mu.
+// loopSession returns the end of the loop that dials; the first call makes it, and the
+// first after it has ended. The caller holds mu.
 func (s *Stack) loopSession() (*session, error) {
-	if s.loop != nil {
+	if s.loop != nil && s.loop.dialing.link.Err() == nil {
 		return s.loop.dialing, nil
 	}
 	a, b, err := link.Loop(s.Self(), link.Options{Log: s.cfg.Log})

@@ -11,8 +11,23 @@ import (
 	"xvsock/vsock"
 )
 
-// window is the receive memory that a connection starts with, at each end.
+// window is the receive memory that a connection starts with, at each end, while half of
+// its domain's is free; then it is a quarter of that, and at last a sixteenth.
 const window = 64 << 10
+
+// Of ten windows there are five whole ones, ten quarters and forty sixteenths.
+const tenWindows = 5 + 10 + 40
+
+// first is the receive memory of connection i of those.
+func first(i int) int {
+	switch {
+	case i < 5:
+		return window
+	case i < 5+10:
+		return window / 4
+	}
+	return window / 16
+}
 
 // fill opens connections to to until that is refused and returns them. An accept
 // loop must run there.
@@ -64,11 +79,11 @@ func TestReceiveMemoryIsBoundedPerDomain(t *testing.T) {
 		to := vsock.Addr{CID: vsock.CIDBackend, Port: 7}
 
 		conns := fill(t, greedy.up(1), to)
-		if len(conns) != 10 || back.stack.Memory() != 10*window {
-			t.Errorf("%d connections were promised %d bytes, want 10 and %d", len(conns), back.stack.Memory(), 10*window)
+		if len(conns) != tenWindows || back.stack.Memory() != 10*window {
+			t.Errorf("%d connections were promised %d bytes, want %d and %d", len(conns), back.stack.Memory(), tenWindows, 10*window)
 		}
-		if other := fill(t, modest.up(1), to); len(other) != 10 {
-			t.Errorf("the other domain has %d connections, want 10", len(other))
+		if other := fill(t, modest.up(1), to); len(other) != tenWindows {
+			t.Errorf("the other domain has %d connections, want %d", len(other), tenWindows)
 		}
 		// The bound holds for what the backend's side dials as well.
 		if _, err := back.stack.Dial(t.Context(), vsock.Addr{CID: uint32(greedy.stack.Self()), Port: 7}); !errors.Is(err, syscall.ENOBUFS) {
@@ -81,8 +96,8 @@ func TestReceiveMemoryIsBoundedPerDomain(t *testing.T) {
 		if m := back.stack.Memory(); m != 0 {
 			t.Errorf("%d bytes are still promised", m)
 		}
-		if again := fill(t, greedy, to); len(again) != 10 {
-			t.Errorf("%d connections afterwards, want 10", len(again))
+		if again := fill(t, greedy, to); len(again) != tenWindows {
+			t.Errorf("%d connections afterwards, want %d", len(again), tenWindows)
 		}
 	})
 }
@@ -95,11 +110,12 @@ func TestReceiveMemoryIsBoundedForTheWholeDaemon(t *testing.T) {
 		held := keep(back.listen(7))
 		to := vsock.Addr{CID: vsock.CIDBackend, Port: 7}
 		// Each stays below its own bound, and 8 MiB in all is the least: 128 windows.
-		for i, want := range []int{64, 32, 16} {
+		for i, want := range []int64{64, 32, 16} {
+			before := back.stack.Memory()
 			conns := fill(t, fronts[i], to)
 			defer closeAll(conns)
-			if len(conns) != want {
-				t.Errorf("domain %d has %d connections, want %d", i+1, len(conns), want)
+			if got := back.stack.Memory() - before; got != want*window {
+				t.Errorf("domain %d was promised %d bytes, want %d", i+1, got, want*window)
 			}
 		}
 		if m := back.stack.Memory(); m > 8<<20 {
@@ -122,14 +138,14 @@ func TestReceiveMemoryOfADomainOutlivesItsLinks(t *testing.T) {
 		back := newNode(t, dom0, vsock.Config{Backend: true, PeerMemory: 10 * window}).back(guests[0].ID())
 		held := keep(back.listen(7))
 		to := vsock.Addr{CID: vsock.CIDBackend, Port: 7}
-		for round, want := range []int{10, 2, 0} {
+		for round, want := range []struct{ conns, written int }{{tenWindows, 5 + 10}, {40, 40}, {0, 0}} {
 			front := newNode(t, guests[0], roomy).front().up(1)
 			conns := fill(t, front, to)
-			if len(conns) != want {
-				t.Errorf("over link %d there are %d connections, want %d", round+1, len(conns), want)
+			if len(conns) != want.conns {
+				t.Fatalf("over link %d there are %d connections, want %d", round+1, len(conns), want.conns)
 			}
-			for _, c := range conns[:min(8, len(conns))] {
-				if _, err := c.Write(make([]byte, window)); err != nil {
+			for i, c := range conns[:want.written] {
+				if _, err := c.Write(make([]byte, first(tenWindows-want.conns+i))); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -146,8 +162,8 @@ func TestReceiveMemoryOfADomainOutlivesItsLinks(t *testing.T) {
 			t.Errorf("%d bytes are held after all were closed", m)
 		}
 		front := newNode(t, guests[0], roomy).front().up(1)
-		if conns := fill(t, front, to); len(conns) != 10 {
-			t.Errorf("%d connections then, want 10", len(conns))
+		if conns := fill(t, front, to); len(conns) != tenWindows {
+			t.Errorf("%d connections then, want %d", len(conns), tenWindows)
 		}
 	})
 }

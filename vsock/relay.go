@@ -79,22 +79,44 @@ func (s *Stack) Reach(ctx context.Context, addr Addr) error {
 	return connError(opDial, dialError(ctx, err), Addr{CID: uint32(s.Self())}, addr)
 }
 
-// relaysTo returns the session of the domain that cid spells. For the domain itself
-// that is the end of the loop that dials, and the one that accepts is returned too;
-// a loop is made only if create says so.
-func (s *Stack) relaysTo(cid uint32, create bool) (ses, accepting *session, err error) {
+// relaysTo returns the session of the domain that cid spells, for a connection to be
+// begun or for one that there is. For the domain itself that is the end of the loop that
+// dials, and the one that accepts is returned too.
+func (s *Stack) relaysTo(cid uint32, begin bool) (ses, accepting *session, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.loop == nil && !create && s.isSelf(cid) {
-		return nil, nil, errNoLink
+	if begin {
+		ses, err = s.session(cid)
+	} else if ses = s.sessionOf(cid); ses == nil {
+		err = errNoLink
 	}
-	if ses, err = s.session(cid); err != nil {
+	if err != nil {
 		return nil, nil, err
 	}
 	if s.loop != nil && ses == s.loop.dialing {
 		accepting = s.loop.accepting
 	}
 	return ses, accepting, nil
+}
+
+// sessionOf returns the session that the connections with a domain are on, or nil. It
+// may have ended, or the Stack be closing: as long as its Relays were not told, the answer
+// to a packet must not be that there is no connection, which is RST and to a kernel's
+// socket the end of the file. The caller holds mu.
+func (s *Stack) sessionOf(cid uint32) *session {
+	id, known := DomainOf(cid)
+	switch {
+	case s.isSelf(cid):
+		if s.loop == nil {
+			return nil
+		}
+		return s.loop.dialing
+	case known:
+		return s.sessions[id]
+	case cid == CIDBackend:
+		return s.backend
+	}
+	return nil
 }
 
 // localAcceptor hands the connections of one session to a program of the domain. It

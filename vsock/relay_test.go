@@ -43,6 +43,9 @@ func (k *kernel) Reset(p mux.Packet) {
 	k.resets = append(k.resets, p)
 }
 
+// Flush implements mux.Relay.
+func (k *kernel) Flush() {}
+
 // Lost implements mux.Relay.
 func (k *kernel) Lost() {
 	k.mu.Lock()

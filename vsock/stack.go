@@ -110,11 +110,9 @@ func (s *Stack) SetSelf(id xen.DomID) {
 		return
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.self.Store(uint32(id))
-	lp := s.loop
-	s.loop = nil
-	s.mu.Unlock()
-	if lp != nil {
+	if lp := s.loop; lp != nil { // it stays until it has ended, see sessionOf
 		for _, ses := range []*session{lp.dialing, lp.accepting} {
 			ses.link.End(link.Lost, link.ErrResumed)
 		}

@@ -42,6 +42,7 @@ type Stack interface {
 type Device interface {
 	Receive() (vhost.Header, []byte, error)
 	Send(h vhost.Header, a, b []byte) bool
+	Flush()
 	Room() <-chan struct{}
 	Close() error
 }
@@ -62,13 +63,15 @@ const maxWorkers = 16
 // Config describes a Switch.
 type Config struct {
 	Open Opener
-	// Deny says which ports of other domains programs of this one must not connect to,
-	// in addition to those of the local rules; nil: none. It must not wait.
+	// Deny says to which ports the domain's programs must not connect, at any CID, its
+	// own included, in addition to ports 1 and 4 (mayConnect); nil: none. It must not
+	// wait.
 	Deny func(port uint32) bool
-	// Gone reports whether nothing at all is allowed with a domain any more. Connections
-	// with it then end as lost, with ECONNRESET, also before SetPeers says so: a domain
-	// that was destroyed is told of like one whose rules were taken away. It is called
-	// with the lock of a session held; nil: a domain never is.
+	// Gone reports whether nothing at all is allowed with a domain any more, or with none
+	// but another that has its id now. Connections with it then end as lost, with
+	// ECONNRESET, also before SetPeers says so: a domain that was destroyed is told of
+	// like one whose rules were taken away. It is called with the lock of a session held;
+	// nil: a domain never is.
 	Gone func(xen.DomID) bool
 	Max  int          // instances; 0: DefaultMax
 	Log  *slog.Logger // nil: none
@@ -91,6 +94,7 @@ type Switch struct {
 	wake     chan struct{}                           // capacity 1: something is to be done
 	turns    chan struct{}                           // a value for each worker that works
 	workers  sync.WaitGroup
+	once     sync.Once // describe
 
 	// mu is never held over a call to a device or the Stack, nor taken by what a
 	// session or its pump calls.
@@ -99,6 +103,7 @@ type Switch struct {
 	peers    []Peer
 	slots    map[uint32]*slot // by CID
 	leftOut  []uint32
+	forgot   bool      // peers are those of before Forget
 	off      error     // why there are no instances; nil: there may be
 	lookAt   time.Time // while off: when one is tried again
 	stopping bool
@@ -137,13 +142,22 @@ func New(cfg Config) *Switch {
 func (s *Switch) SetPeers(peers []Peer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.off != nil {
-		s.lookAt = time.Time{}
-	} else if slices.Equal(s.peers, peers) {
+	if s.off == nil && !s.forgot && slices.Equal(s.peers, peers) {
 		return
 	}
-	s.peers = slices.Clone(peers)
+	s.lookAt = time.Time{} // while off: look now
+	s.peers, s.forgot = slices.Clone(peers), false
+	s.publish()
 	s.poke()
+}
+
+// Forget has Relay return nil until SetPeers is called: the ids of before mean other
+// domains now.
+func (s *Switch) Forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forgot = true
+	s.publish()
 }
 
 // Relay returns the kernel's sockets as peer sees them, or nil if there are none. It

@@ -17,8 +17,12 @@ func (i *instance) Deliver(from *mux.Session, p mux.Packet, a, b []byte) bool {
 	return i.deliver(from, p, a, b)
 }
 
-// deliver gives the kernel a packet of another domain. If the instance is closing,
-// nobody may begin or go on with a connection.
+// Flush implements mux.Relay.
+func (i *instance) Flush() { i.queue.tell() }
+
+// deliver gives the kernel a packet of another domain. If the instance has failed, or is
+// closing, nobody may begin or go on with a connection: those that are open end with it,
+// as lost, and none before as if its program had closed it.
 func (i *instance) deliver(from session, p mux.Packet, a, b []byte) bool {
 	n := len(a) + len(b)
 	if !check(&p, n) {
@@ -27,6 +31,9 @@ func (i *instance) deliver(from session, p mux.Packet, a, b []byte) bool {
 	}
 	if p.Op == mux.OpReset && mux.Reason(p.Flags) == mux.ReasonShuttingDown {
 		i.fail(errLeaves) // see Reset
+	}
+	if i.failure() != nil {
+		from.Withdraw(i)
 		return true
 	}
 	switch i.queue.send(from, toKernel(&p), a, b) {
@@ -45,8 +52,13 @@ func (i *instance) deliver(from session, p mux.Packet, a, b []byte) bool {
 }
 
 // reset gives the kernel RST for p's connection, as soon as there is room. It may be
-// called under Session.mu: it does not wait.
+// called under Session.mu: it does not wait. In an instance that has failed RST would
+// be an orderly end for what was lost; its sockets hear of that when it is closed. But
+// for those that connect: they are told here, or not at all.
 func (i *instance) reset(p mux.Packet) {
+	if p.Op != mux.OpRequest && i.failure() != nil {
+		return
+	}
 	if !i.queue.reply(resetOf(p)) {
 		i.fail(errOverflow)
 	}

@@ -346,6 +346,8 @@ type quietDevice struct {
 	end chan struct{}
 }
 
+func (quietDevice) Flush() {}
+
 func (d quietDevice) Receive() (vhost.Header, []byte, error) {
 	<-d.end
 	return vhost.Header{}, nil, errFakeClosed

@@ -69,6 +69,8 @@ func (d *fakeDevice) Send(h vhost.Header, a, b []byte) bool {
 	return true
 }
 
+func (d *fakeDevice) Flush() {}
+
 func (d *fakeDevice) Room() <-chan struct{} { return d.room }
 
 func (d *fakeDevice) Close() error {

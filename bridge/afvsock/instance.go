@@ -17,7 +17,7 @@ import (
 var (
 	errLost     = errors.New("the link was lost")
 	errGone     = errors.New("nothing is allowed with the domain any more")
-	errLeaves   = errors.New("the domain's daemon ends")
+	errLeaves   = errors.New("a daemon ends, the domain's or this one")
 	errStalled  = errors.New("the kernel takes no packets")
 	errOverflow = errors.New("the kernel takes no resets, and too many wait")
 	errCrowd    = errors.New("too many links wait for the kernel")
@@ -57,7 +57,7 @@ func (s *Switch) newInstance(peer Peer, dev Device, t *tally) *instance {
 	}
 	i.queue.init(dev)
 	i.ctx, i.cancel = context.WithCancel(context.Background())
-	i.work.Go(func() { i.guard(i.receive) })
+	i.work.Go(func() { i.guard(i.receive); i.guard(i.drain) })
 	i.work.Go(func() { i.guard(i.transmit) })
 	return i
 }
@@ -107,9 +107,13 @@ func (i *instance) close() error {
 // Reset implements mux.Relay. To a kernel's socket RST is the end of the file, and a
 // program is not to take a part for the whole: where everything ends, it ends as lost.
 func (i *instance) Reset(p mux.Packet) {
-	if mux.Reason(p.Flags) == mux.ReasonRevoked && i.gone(i.peer.Domain) {
-		i.fail(errGone)
-		return
+	switch mux.Reason(p.Flags) {
+	case mux.ReasonShuttingDown: // of this domain's daemon, or the other's
+		i.fail(errLeaves)
+	case mux.ReasonRevoked:
+		if i.gone(i.peer.Domain) {
+			i.fail(errGone)
+		}
 	}
 	i.reset(p)
 }

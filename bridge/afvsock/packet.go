@@ -3,7 +3,6 @@ package afvsock
 import (
 	"xvsock/bridge/vhost"
 	"xvsock/mux"
-	"xvsock/vsock"
 )
 
 // Flags of virtio_vsock_hdr (uapi/linux/virtio_vsock.h).
@@ -13,9 +12,6 @@ const (
 )
 
 func validType(t uint16) bool { return t == mux.TypeStream || t == mux.TypeSeqpacket }
-
-// validPort reports whether p is one that a connection may have.
-func validPort(p uint32) bool { return p != vsock.PortReserved && p != vsock.PortAny }
 
 // check reports whether a packet with n bytes of payload may pass, whoever sent it:
 // the kernel drops one that lies about itself, and never gives its buffer back; another
@@ -29,7 +25,7 @@ func check(p *mux.Packet, n int) bool {
 	case p.Op != mux.OpData && n != 0, n > vhost.MaxPayload:
 		return false
 	default:
-		return validPort(p.Local) && validPort(p.Remote)
+		return mux.ValidPort(p.Local) && mux.ValidPort(p.Remote)
 	}
 }
 

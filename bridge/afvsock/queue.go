@@ -49,7 +49,8 @@ func (q *queue) init(dev Device) {
 	q.dev, q.watch = dev, make(chan struct{}, 1)
 }
 
-// send gives the kernel a packet of a session. It does not wait.
+// send gives the kernel a packet of a session, to be told with those that follow. It does
+// not wait.
 func (q *queue) send(from session, h vhost.Header, a, b []byte) outcome {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -76,6 +77,7 @@ func (q *queue) reply(h vhost.Header) bool {
 	case q.shut:
 		return true // the sockets hear of it by the end of the instance
 	case q.flush() && q.give(h, nil, nil):
+		q.dev.Flush()
 		return true
 	case len(q.replies)-q.gone == maxReplies:
 		return false
@@ -88,11 +90,25 @@ func (q *queue) reply(h vhost.Header) bool {
 	return true
 }
 
+// tell has the kernel look at what it was given.
+func (q *queue) tell() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.shut {
+		q.dev.Flush()
+	}
+}
+
 // room is called when there is room again. It returns who is to be woken.
 func (q *queue) room() []session {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.shut || !q.flush() {
+	if q.shut {
+		return nil
+	}
+	all := q.flush()
+	q.dev.Flush()
+	if !all {
 		return nil
 	}
 	woken := q.waiters

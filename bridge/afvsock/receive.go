@@ -15,7 +15,7 @@ const (
 )
 
 // receive passes on what the kernel sends. It waits for the kernel, and for room in the
-// ring of the link; never for what goes to the kernel.
+// ring of the link; never for what goes to the kernel. drain follows it.
 func (i *instance) receive() {
 	for {
 		h, payload, err := i.dev.Receive()
@@ -27,6 +27,16 @@ func (i *instance) receive() {
 			return
 		}
 		i.packet(fromKernel(h), payload)
+	}
+}
+
+// drain receives until the error that says that nothing more comes, whatever receive has
+// ended by: a device keeps its memory as long as somebody might read a payload there.
+func (i *instance) drain() {
+	for {
+		if _, _, err := i.dev.Receive(); err != nil {
+			return
+		}
 	}
 }
 

@@ -263,7 +263,7 @@ func (s *Switch) publish() {
 	all := make(map[xen.DomID]*instance)
 	for _, sl := range s.slots {
 		p := sl.peer
-		if sl.state != open || p.CID != vsock.CIDSelf && p.CID != vsock.CIDOf(p.Domain) {
+		if s.forgot || sl.state != open || p.CID != vsock.CIDSelf && p.CID != vsock.CIDOf(p.Domain) {
 			continue
 		}
 		if all[p.Domain] == nil || p.CID == vsock.CIDSelf {

@@ -561,6 +561,7 @@ func TestTheEndOfAllConnectionsIsALoss(t *testing.T) {
 		{"all rules were, or the domain is gone", true, func(i *instance) { i.Reset(rst(mux.ReasonRevoked)) }, true},
 		{"a connection ends for another reason", true, func(i *instance) { i.Reset(rst(mux.ReasonProtocol)) }, false},
 		{"the domain's daemon ends", false, func(i *instance) { i.deliver(&fakeSession{}, rst(mux.ReasonShuttingDown), nil, nil) }, true},
+		{"this domain's daemon ends", false, func(i *instance) { i.Reset(rst(mux.ReasonShuttingDown)) }, true},
 		{"the other end resets", true, func(i *instance) { i.deliver(&fakeSession{}, rst(mux.ReasonNone), nil, nil) }, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -20,6 +20,9 @@ func (s *Switch) work(f func()) {
 // open makes the instance of a slot for peer. A worker calls it, without mu.
 func (s *Switch) open(sl *slot, peer Peer) {
 	dev, err := s.cfg.Open(peer.CID)
+	if err == nil {
+		s.once.Do(func() { s.describe(dev) })
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.poke()
@@ -37,6 +40,20 @@ func (s *Switch) open(sl *slot, peer Peer) {
 	sl.left, sl.quiet = time.Time{}, time.Time{}
 	sl.inst = s.newInstance(peer, dev, sl.tally)
 	s.publish()
+}
+
+// describe logs what the kernel is, once: what it has set up beside vhost-vsock decides
+// who has the CIDs below 3.
+func (s *Switch) describe(dev Device) {
+	d, ok := dev.(interface{ Support() (vhost.Support, error) })
+	if !ok {
+		return
+	}
+	if support, err := d.Support(); err != nil {
+		s.cfg.Log.Warn("what the kernel's AF_VSOCK has to offer", "error", err)
+	} else {
+		s.cfg.Log.Info("programs reach other domains through AF_VSOCK", "kernel", support)
+	}
 }
 
 // notOpened says when to try again. The caller holds mu.

@@ -64,7 +64,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 // The streams of a listener are connections too; one too many is reset, and the listener
 // goes on.
 func TestAcceptedConnectionsAreBounded(t *testing.T) {
-	w := newWorld(t, door.Config{PerUser: 2})
+	w := newWorld(t, door.Config{PerUser: 1}) // listener, and stream
 	l := w.program(5000)
 	go w.dial(5000)
 	c, err := l.Accept()
@@ -137,6 +137,22 @@ func TestWhoIsRefusedIsLoggedAndNotTooOften(t *testing.T) {
 	}
 	if n := strings.Count(said, "program refused"); n < 10 || n > 20 {
 		t.Errorf("%d of 100 refusals are in the log", n)
+	}
+}
+
+// One who is refused all the time does not silence the log about others.
+func TestNobodySilencesTheLogAboutAnother(t *testing.T) {
+	log := &record{}
+	w := newWorld(t, door.Config{Log: slog.New(slog.NewTextHandler(log, nil))})
+	for range 50 {
+		w.connect("CONNECT @backend 1\n").begins("ERR EACCES")
+	}
+	if strings.Contains(log.String(), "uid=65534") {
+		t.Fatal("nobody is in the log already")
+	}
+	asNobody(w, "CONNECT @backend 1\n").begins("ERR EACCES")
+	if !strings.Contains(log.String(), "uid=65534") {
+		t.Errorf("the log does not say that nobody was refused: %s", log)
 	}
 }
 

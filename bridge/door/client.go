@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"runtime/debug"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -21,11 +20,10 @@ import (
 const acceptPause = 100 * time.Millisecond
 
 var (
-	errCrowded = &hybrid.Error{Errno: syscall.ENOBUFS, Text: "too many connections to the daemon are open"}
-	errEnding  = &hybrid.Error{Errno: syscall.ESHUTDOWN, Text: "the daemon ends"}
-	errPeers   = &hybrid.Error{Errno: syscall.EINVAL, Text: "this socket is one domain's: say CONNECT PORT"}
-	errDomain  = &hybrid.Error{Errno: syscall.EINVAL, Text: "no domain given: say CONNECT DOMAIN PORT"}
-	errAlone   = &hybrid.Error{Errno: syscall.EINVAL, Text: "nothing to accept from: say LISTEN PORT first"}
+	errEnding = &hybrid.Error{Errno: syscall.ESHUTDOWN, Text: "the daemon ends"}
+	errPeers  = &hybrid.Error{Errno: syscall.EINVAL, Text: "this socket is one domain's: say CONNECT PORT"}
+	errDomain = &hybrid.Error{Errno: syscall.EINVAL, Text: "no domain given: say CONNECT DOMAIN PORT"}
+	errAlone  = &hybrid.Error{Errno: syscall.EINVAL, Text: "nothing to accept from: say LISTEN PORT first"}
 )
 
 // client is a connection of a program:
@@ -35,9 +33,12 @@ var (
 //	    |                           +--LISTEN--OK--> listening --hung up--> ended
 //	    +---------- ERR, or hung up, or ctx ----------> ended
 type client struct {
-	Client // Does is guarded by Server.mu
-	conn   *net.UnixConn
-	domain string // whose socket it came by; empty: the main one
+	Client   // Does is guarded by Server.mu
+	conn     *net.UnixConn
+	domain   string // whose socket it came by; empty: the main one
+	incoming bool   // it is a connection that came in for a program
+	deals    bool   // it has booked dealing; guarded by Server.mu
+	dealing  dealing
 
 	writing sync.Mutex
 }
@@ -54,7 +55,7 @@ func (s *Server) accept(ctx context.Context, l *net.UnixListener, domain string)
 		case errors.Is(err, net.ErrClosed), ctx.Err() != nil:
 			return
 		}
-		s.log.refuse(slog.LevelWarn, "cannot accept programs for now", "error", err)
+		s.log.refuse(source{kind: ourselves}, slog.LevelWarn, "cannot accept programs for now", "error", err)
 		select {
 		case <-time.After(acceptPause):
 		case <-ctx.Done():
@@ -71,48 +72,82 @@ func (s *Server) admit(conn *net.UnixConn, domain string) {
 		return
 	}
 	c.PID, c.UID, c.GID = cred.Pid, cred.Uid, cred.Gid
-	if no := s.enter(c, c.serve); no != nil {
+	run, no := s.book(c)
+	if no != nil {
 		s.refuse(c, no)
 		conn.Close()
+		return
 	}
+	_ = conn.SetWriteBuffer(streamBuffer)
+	run(c.serve)
 }
 
-// enter books a place for a client and runs what it does, of which a panic costs that
-// client alone. It returns why not if there is no place, or the Server ends.
-func (s *Server) enter(c *client, do func(context.Context, *Server, Stack)) *hybrid.Error {
+// book takes a place for a client, with its dealing if it is incoming, or returns why
+// there is none. Then run runs what the client does, of which a panic costs that client
+// alone, and gives the place back; or leave does that.
+func (s *Server) book(c *client) (run func(do func(context.Context, *Server, Stack)), no *hybrid.Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.stack == nil:
-		return errEnding
-	case len(s.clients) >= s.cfg.Total || s.users[c.UID] >= s.cfg.PerUser:
-		return errCrowded
+	if s.stack == nil {
+		return nil, errEnding
+	}
+	p := s.places(c)
+	if no := p.take(c.UID); no != nil {
+		return nil, no
+	}
+	if c.incoming {
+		if no := p.deal(c.dealing, c.domain); no != nil {
+			p.give(c)
+			return nil, no
+		}
+		c.deals = true
 	}
 	c.Since = time.Now()
 	s.clients[c] = struct{}{}
-	s.users[c.UID]++
+	s.work.Add(1)
 	ctx, stack := s.life, s.stack
-	s.work.Go(func() {
-		defer s.leave(c)
-		defer func() {
-			if p := recover(); p != nil {
-				s.cfg.Log.Error("serving a program panicked", "panic", p, "stack", string(debug.Stack()))
-				c.conn.Close()
-			}
+	return func(do func(context.Context, *Server, Stack)) {
+		go func() {
+			defer s.leave(c)
+			defer func() {
+				if p := recover(); p != nil {
+					s.cfg.Log.Error("serving a program panicked", "panic", p, "stack", string(debug.Stack()))
+					c.conn.Close()
+				}
+			}()
+			do(ctx, s, stack)
 		}()
-		do(ctx, s, stack)
-	})
-	return nil
+	}, nil
 }
 
 // leave gives a client's place back.
 func (s *Server) leave(c *client) {
+	defer s.work.Done()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.clients, c)
-	if s.users[c.UID]--; s.users[c.UID] == 0 {
-		delete(s.users, c.UID)
+	s.places(c).give(c)
+}
+
+// deal books a client's dealing with the domain that it wants to, of which what is the
+// name, or returns why it cannot have another.
+func (s *Server) deal(c *client, cid uint32, what string) *hybrid.Error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := dealingWith(c.UID, cid)
+	if no := s.places(c).deal(d, what); no != nil {
+		return no
 	}
+	c.dealing, c.deals = d, true
+	return nil
+}
+
+// places are where a client is counted.
+func (s *Server) places(c *client) *places {
+	if c.incoming {
+		return &s.incoming
+	}
+	return &s.own
 }
 
 // serve serves a client that has connected.
@@ -179,10 +214,10 @@ func (c *client) say(line []byte, rights []byte) error {
 func (s *Server) refuse(c *client, why *hybrid.Error) {
 	s.count()
 	level := slog.LevelDebug
-	if why.Errno == syscall.EACCES || why == errCrowded {
+	if why.Errno == syscall.EACCES || why.Errno == syscall.ENOBUFS {
 		level = slog.LevelInfo
 	}
-	s.log.refuse(level, "program refused", append(c.who(), "error", why)...)
+	s.log.refuse(source{user, c.UID}, level, "program refused", append(c.who(), "error", why)...)
 	_ = c.say(why.Line(), nil) // it may be gone
 }
 
@@ -198,10 +233,10 @@ func (c *client) who() []any {
 	return []any{"pid", c.PID, "uid", c.UID, "gid", c.GID, "asks", c.Does}
 }
 
-// port reads a port to listen on: a number, with 0 for any, or a well-known name.
+// port reads a port to listen on: as one to connect to is written, or 0 for any.
 func port(s string) (uint32, error) {
-	if n, err := strconv.ParseUint(s, 0, 32); err == nil {
-		return uint32(n), nil
+	if s == "0" {
+		return 0, nil
 	}
 	return services.ParsePort(s)
 }

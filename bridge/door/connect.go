@@ -43,7 +43,7 @@ func (c *client) dial(ctx context.Context, s *Server, stack Stack, r hybrid.Requ
 		}
 		hung <- is
 	}()
-	conn, err = s.dial(ctx, stack, r)
+	conn, err = s.dial(ctx, stack, c, r)
 	// If the client's connection is closed, that is found when OK is to be said.
 	_ = c.conn.SetReadDeadline(time.Unix(1, 0))
 	gone = <-hung
@@ -53,7 +53,7 @@ func (c *client) dial(ctx context.Context, s *Server, stack Stack, r hybrid.Requ
 
 // dial connects to what a program may connect to. The Stack picks an ephemeral port:
 // nothing that is for privileged ones alone can be reached.
-func (s *Server) dial(ctx context.Context, stack Stack, r hybrid.Request) (*vsock.Conn, error) {
+func (s *Server) dial(ctx context.Context, stack Stack, c *client, r hybrid.Request) (*vsock.Conn, error) {
 	resolving, cancel := context.WithTimeoutCause(ctx, resolveTime, syscall.ETIMEDOUT)
 	defer cancel()
 	addr, err := s.cfg.Resolve(resolving, r.Domain, r.Port)
@@ -65,7 +65,27 @@ func (s *Server) dial(ctx context.Context, stack Stack, r hybrid.Request) (*vsoc
 	case s.cfg.Deny(addr.Port):
 		return nil, fmt.Errorf("port %d is denied to this domain's programs by its configuration: %w", addr.Port, syscall.EACCES)
 	}
-	return stack.Dial(ctx, addr)
+	if no := s.deal(c, addr.CID, r.Domain); no != nil {
+		return nil, no
+	}
+	conn, err := stack.Dial(ctx, addr)
+	if errors.Is(err, syscall.ENOBUFS) {
+		err = exhausted(r.Domain, err)
+	}
+	return conn, err
+}
+
+// exhausted says of what there is too little for another connection with a domain. That
+// is here if the Stack has no more to say, else there, or by policy.
+func exhausted(domain string, err error) *hybrid.Error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	if err == syscall.ENOBUFS {
+		return crowded("no room for another connection with %.64q: as many are open as may be, or its receive memory is used up", domain)
+	}
+	return crowded("%.64q or the policy (conns=, rate=) has no room for another connection: %v", domain, err)
 }
 
 // join carries between a connection and a program until both are done with it.
@@ -79,6 +99,10 @@ func (s *Server) join(ctx context.Context, conn *vsock.Conn, program net.Conn) {
 // refusal is an error as a client is told. What a *net.OpError has around its cause the
 // client knows.
 func refusal(err error) *hybrid.Error {
+	var no *hybrid.Error
+	if errors.As(err, &no) {
+		return no
+	}
 	var op *net.OpError
 	if errors.As(err, &op) {
 		err = op.Err

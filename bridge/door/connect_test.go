@@ -85,7 +85,11 @@ func TestWhoGetsNothingIsToldWhy(t *testing.T) {
 		"a megabyte without a line": {strings.Repeat("a", 1<<20), "ERR EINVAL "},
 		"the manager's to listen":   {"LISTEN 1\n", "ERR EACCES port 1 is the connection manager's"},
 		"a port beyond all":         {"LISTEN 4294967296\n", "ERR EINVAL "},
-		"the port that is any":      {"LISTEN 4294967295\n", "ERR EACCES "},
+		"the port that is any":      {"LISTEN 4294967295\n", "ERR EINVAL "},
+		"a port with a zero":        {"LISTEN 010\n", "ERR EINVAL "},
+		"a hexadecimal port":        {"LISTEN 0x1b58\n", "ERR EINVAL "},
+		"a port with a line":        {"LISTEN 7_000\n", "ERR EINVAL "},
+		"any port, twice":           {"LISTEN 00\n", "ERR EINVAL "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := w.connect("")
@@ -95,7 +99,7 @@ func TestWhoGetsNothingIsToldWhy(t *testing.T) {
 		})
 	}
 	await(t, "the end of all", func() bool { return len(w.door.Status().Clients) == 0 })
-	if n := w.door.Status().Refused; n != 16 {
+	if n := w.door.Status().Refused; n != 20 {
 		t.Errorf("%d refusals are counted", n)
 	}
 }
@@ -148,8 +152,14 @@ func (h hanging) Dial(ctx context.Context, _ vsock.Addr) (*vsock.Conn, error) {
 // hangingDoor is a door on a Stack that never answers.
 func hangingDoor(t *testing.T) (path string, h hanging, stop func() error) {
 	t.Helper()
+	return hangingDoorWith(t, door.Config{})
+}
+
+func hangingDoorWith(t *testing.T, cfg door.Config) (path string, h hanging, stop func() error) {
+	t.Helper()
 	path, h = tempDir(t)+"/s", newHanging()
-	stop = run(t, door.New(door.Config{Path: path, Resolve: resolve}), h, path)
+	cfg.Path, cfg.Resolve = path, resolve
+	stop = run(t, door.New(cfg), h, path)
 	return path, h, stop
 }
 

@@ -12,14 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"xvsock/services"
+	"xvsock/splice"
 	"xvsock/vsock"
 )
 
 // Acceptor returns who takes a connection to port: the program that listens at
 // <path>_<port>, or nil if there is no such socket, or nobody may have the port by it:
 // one below 1024 is root's, and the socket's owner is who has made it. What is returned
-// connects to the program under the peer's address (splice.Names), and returns false if it
-// does not listen, or has too many waiting. Neither waits for anything.
+// connects to the program under the peer's address (splice.TryNames), and returns false if
+// it does not listen, or has too many waiting. Neither waits for anything.
 //
 // It is the Acceptor of a vsock.Locals.
 func (s *Server) Acceptor(port uint32) func(*vsock.Conn) bool {
@@ -29,8 +30,7 @@ func (s *Server) Acceptor(port uint32) func(*vsock.Conn) bool {
 		return nil
 	}
 	return func(conn *vsock.Conn) bool {
-		c := &client{Client: Client{UID: owner, GID: group, Does: path}}
-		return s.deliver(conn, c)
+		return s.deliver(conn, Client{UID: owner, GID: group, Does: path})
 	}
 }
 
@@ -47,24 +47,36 @@ func socketAt(path string) (uid, gid uint32, ok bool) {
 	return stat.Uid, stat.Gid, true
 }
 
-// deliver joins a connection to the program that c.Does says.
-func (s *Server) deliver(conn *vsock.Conn, c *client) bool {
+// deliver joins a connection to the program whose socket program.Does says.
+func (s *Server) deliver(conn *vsock.Conn, program Client) bool {
+	c := newIncoming(conn, program)
 	from := conn.RemoteAddr().(vsock.Addr)
-	err := s.names.Try(vsock.CIDOf(conn.Peer()), from.Port, func(name string) (err error) {
-		c.conn, err = connectAt(c.Does, name)
-		return err
-	})
-	if err == nil {
-		no := s.enter(c, func(ctx context.Context, s *Server, _ Stack) { s.join(ctx, conn, c.conn) })
-		if no == nil {
-			return true
-		}
-		c.conn.Close()
-		err = no
+	refuse := func(err error) bool {
+		s.count()
+		s.log.refuse(source{domain, c.dealing.cid}, slog.LevelDebug, "connection not delivered", "socket", program.Does, "peer", from, "error", err)
+		return false
 	}
-	s.count()
-	s.log.refuse(slog.LevelDebug, "connection not delivered", "socket", c.Does, "peer", from, "error", err)
-	return false
+	run, no := s.book(c)
+	if no != nil {
+		return refuse(no)
+	}
+	if err := splice.TryNames(c.dealing.cid, from.Port, func(name string) (err error) {
+		c.conn, err = connectAt(program.Does, name)
+		return err
+	}); err != nil {
+		s.leave(c)
+		return refuse(err)
+	}
+	run(func(ctx context.Context, s *Server, _ Stack) { s.join(ctx, conn, c.conn) })
+	return true
+}
+
+// newIncoming makes a client of a connection that came in for a program.
+func newIncoming(conn *vsock.Conn, program Client) *client {
+	return &client{
+		Client: program, incoming: true, domain: conn.Peer().String(),
+		dealing: dealingFrom(conn, program.UID),
+	}
 }
 
 // connectAt connects to the unix socket at path under a name of ours. A full backlog is

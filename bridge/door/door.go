@@ -15,8 +15,9 @@
 //
 // # What a program can do wrong
 //
-// A program has 5 s for its first line, and a line 256 bytes. It may have a number of
-// connections open, all programs of a user together another, and all users the whole.
+// A program has 5 s for its first line, and a line 256 bytes. All programs of a user may
+// have a number of connections open, less of them to one domain, and all users another
+// number. What comes in has numbers of its own: no peer can take a program's place.
 // One that goes away ends what it had asked for. None waits for another: each has its own
 // goroutine, and one that is blocked holds nobody up.
 //
@@ -32,7 +33,6 @@ import (
 	"context"
 	"io/fs"
 	"log/slog"
-	"os/user"
 	"slices"
 	"sync"
 	"time"
@@ -45,9 +45,10 @@ import (
 
 // What Config has where nothing is said.
 const (
-	defaultMode    = 0o660
-	defaultTotal   = 1024
-	defaultPerUser = 512
+	defaultMode      = 0o660
+	defaultTotal     = 1024
+	defaultPerUser   = 512
+	defaultPerDomain = 256
 )
 
 const (
@@ -81,9 +82,11 @@ type Config struct {
 	Resolve Resolver
 	// Deny reports whether no program may connect to a port; nil: none is denied.
 	Deny func(port uint32) bool
-	// Total and PerUser bound the open connections: of all programs (0: 1024), and of
-	// those of one user (0: 512). A listener is one, and so is each stream it gave.
-	Total, PerUser int
+	// Total, PerUser and PerDomain bound the open connections that programs made: of all
+	// programs (0: 1024), of those of one user (0: 512), and of one user's to one domain
+	// (0: 256). A listener is one. They bound those that came in for programs as well,
+	// which are counted apart: of all, of one user's listeners, and from one domain.
+	Total, PerUser, PerDomain int
 	// Ready is called once Run listens; it does not wait. Nil: nobody asks.
 	Ready func()
 	// Log is told who connects, at debug, and who is refused; nil for silence.
@@ -94,17 +97,17 @@ type Config struct {
 type Server struct {
 	cfg     Config
 	log     *refusals
-	names   splice.Names
 	buffers splice.Buffers
 	peers   peers
 
-	mu      sync.Mutex
-	stack   Stack           // nil: not running
-	life    context.Context // of the clients
-	clients map[*client]struct{}
-	users   map[uint32]int // clients of each
-	refused uint64
-	work    sync.WaitGroup
+	mu       sync.Mutex
+	stack    Stack           // nil: not running
+	life     context.Context // of the clients
+	clients  map[*client]struct{}
+	own      places // of clients that have connected to the door
+	incoming places // of those that came in for programs
+	refused  uint64
+	work     sync.WaitGroup
 }
 
 // New returns a Server that does not listen yet.
@@ -113,6 +116,7 @@ func New(cfg Config) *Server {
 	cfg.Group = cmp.Or(cfg.Group, bridge.Group)
 	cfg.Total = cmp.Or(cfg.Total, defaultTotal)
 	cfg.PerUser = cmp.Or(cfg.PerUser, defaultPerUser)
+	cfg.PerDomain = cmp.Or(cfg.PerDomain, defaultPerDomain)
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -122,7 +126,10 @@ func New(cfg Config) *Server {
 	if cfg.Deny == nil {
 		cfg.Deny = func(uint32) bool { return false }
 	}
-	s := &Server{cfg: cfg, log: newRefusals(cfg.Log), clients: make(map[*client]struct{}), users: make(map[uint32]int)}
+	s := &Server{
+		cfg: cfg, log: newRefusals(cfg.Log), clients: make(map[*client]struct{}),
+		own: newPlaces(cfg), incoming: newPlaces(cfg),
+	}
 	s.peers = peers{server: s, made: make(map[xen.DomID]*peerSocket)}
 	return s
 }
@@ -131,7 +138,7 @@ func New(cfg Config) *Server {
 // begins with the path. When it returns all connections have ended, no goroutine is left,
 // and what it made in the file system is gone. It is not called twice at once.
 func (s *Server) Run(ctx context.Context, stack Stack) error {
-	if _, err := user.LookupGroup(s.cfg.Group); err != nil && s.cfg.Group != bridge.Group {
+	if _, ok := bridge.GroupID(s.cfg.Group); !ok && s.cfg.Group != bridge.Group {
 		s.cfg.Log.Warn("no such group in this domain: programs need to be root's", "group", s.cfg.Group)
 	}
 	l, err := bridge.Listen(s.cfg.Path, s.access())

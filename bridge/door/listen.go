@@ -102,14 +102,20 @@ func (on *listening) answer(ctx context.Context) {
 // returns false if there is no place for another connection, which is then reset, and
 // an error if the client is gone.
 func (on *listening) give(conn *vsock.Conn) (bool, error) {
+	c := newIncoming(conn, on.Client)
+	run, no := on.server.book(c)
+	if no != nil {
+		return on.decline(conn, no)
+	}
 	ours, theirs, err := socketPair()
 	if err != nil {
+		on.server.leave(c)
 		return on.decline(conn, err)
 	}
 	defer theirs.Close()
-	c := &client{Client: on.Client, conn: ours}
+	c.conn = ours
 	ready := make(chan error, 1)
-	no := on.server.enter(c, func(ctx context.Context, s *Server, _ Stack) {
+	run(func(ctx context.Context, s *Server, _ Stack) {
 		if <-ready == nil {
 			s.join(ctx, conn, ours)
 		} else {
@@ -117,13 +123,9 @@ func (on *listening) give(conn *vsock.Conn) (bool, error) {
 		}
 		ours.Close()
 	})
-	if no != nil {
-		ours.Close()
-		return on.decline(conn, no)
-	}
 	from := conn.RemoteAddr().(vsock.Addr)
 	on.pending.Add(-1) // before the client can count it
-	err = on.say(hybrid.Accepted(vsock.CIDOf(conn.Peer()), from.Port), unix.UnixRights(int(theirs.Fd())))
+	err = on.say(hybrid.Accepted(cidOf(conn), from.Port), unix.UnixRights(int(theirs.Fd())))
 	ready <- err
 	return true, err
 }
@@ -132,7 +134,7 @@ func (on *listening) give(conn *vsock.Conn) (bool, error) {
 func (on *listening) decline(conn *vsock.Conn, why error) (bool, error) {
 	s := on.server
 	s.count()
-	s.log.refuse(slog.LevelWarn, "connection not given to a program", append(on.who(), "peer", conn.RemoteAddr(), "error", why)...)
+	s.log.refuse(source{domain, cidOf(conn)}, slog.LevelWarn, "connection not given to a program", append(on.who(), "peer", conn.RemoteAddr(), "error", why)...)
 	return false, conn.Reset()
 }
 
@@ -144,6 +146,7 @@ func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
 		return nil, nil, err
 	}
 	theirs = os.NewFile(uintptr(fds[1]), "stream")
+	_ = unix.SetsockoptInt(fds[1], unix.SOL_SOCKET, unix.SO_SNDBUF, streamBuffer)
 	if ours, err = connOf(fds[0]); err != nil {
 		theirs.Close()
 		return nil, nil, err
@@ -151,10 +154,15 @@ func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
 	return ours, theirs, nil
 }
 
+// streamBuffer is what the kernel keeps of a stream that its reader has not taken, in
+// bytes. It counts it with its overhead, which is as much again (socket(7), SO_SNDBUF).
+const streamBuffer = 64 << 10
+
 // connOf makes a connection of a descriptor, which it takes.
 func connOf(fd int) (*net.UnixConn, error) {
 	f := os.NewFile(uintptr(fd), "stream")
 	defer f.Close()
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, streamBuffer)
 	c, err := net.FileConn(f)
 	if err != nil {
 		return nil, err

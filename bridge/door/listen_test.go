@@ -2,6 +2,7 @@ package door_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -52,6 +53,37 @@ func TestAProgramListensAndAccepts(t *testing.T) {
 		if got, err := io.ReadAll(far); string(got) != "answer" || err != nil {
 			t.Errorf("%q, %v", got, err)
 		}
+	}
+}
+
+// A connection of the domain with itself is from the CID that AF_VSOCK shows.
+func TestItsOwnDomainIsCIDSelf(t *testing.T) {
+	w := newWorld(t, door.Config{})
+	l := w.program(5000)
+	own := w.own(5001)
+	for _, address := range []string{"self:5000", "self:5001"} {
+		c, err := w.DialContext(t.Context(), address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		port := c.LocalAddr().(vsock.Addr).Port
+		switch address {
+		case "self:5000":
+			c, err = l.Accept()
+			if want := (vsock.Addr{CID: 32752, Port: port}); err == nil && c.RemoteAddr() != want {
+				t.Errorf("ACCEPT tells %v; want %v", c.RemoteAddr(), want)
+			}
+		case "self:5001":
+			c, err = own.Accept()
+			if want := fmt.Sprintf("@xvsock/32752/%d/", port); err == nil && !strings.HasPrefix(c.RemoteAddr().String(), want) {
+				t.Errorf("the socket sees %v; want %s...", c.RemoteAddr(), want)
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
 	}
 }
 

@@ -8,10 +8,10 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"xvsock/bridge"
 	"xvsock/xen"
@@ -24,6 +24,10 @@ const (
 	maxPeers = 1024
 	// maxName bounds the names of files that domains' names are made to.
 	maxName = 64
+	// A socket that cannot be made, as when there is no descriptor, is tried again after
+	// the pause, then after twice as long each time, so often.
+	againPause = time.Second
+	againTries = 10
 )
 
 // Peer is a domain that has a socket of its own.
@@ -37,11 +41,13 @@ type Peer struct {
 type peers struct {
 	server *Server
 
-	mu   sync.Mutex
-	want []Peer
-	dir  string // empty: not open
-	made map[xen.DomID]*peerSocket
-	work sync.WaitGroup
+	mu    sync.Mutex
+	want  []Peer
+	dir   string // empty: not open
+	made  map[xen.DomID]*peerSocket
+	again *time.Timer // arranges again; nil: need not
+	tries int         // how often it has
+	work  sync.WaitGroup
 }
 
 // peerSocket is the socket of a peer.
@@ -59,7 +65,7 @@ func (p *peers) open() {
 		p.server.cfg.Log.Warn("no sockets for single peers", "error", err)
 		return
 	}
-	p.dir = dir
+	p.dir, p.tries = dir, 0
 	p.sweep()
 	p.arrange(p.want)
 }
@@ -82,6 +88,7 @@ func (p *peers) set(all []Peer) {
 	defer p.mu.Unlock()
 	p.want = append([]Peer(nil), all[:min(len(all), maxPeers)]...)
 	if p.dir != "" {
+		p.tries = 0
 		p.arrange(p.want)
 	}
 }
@@ -104,10 +111,43 @@ func (p *peers) arrange(want []Peer) {
 			delete(p.made, id)
 		}
 	}
+	missing, why := 0, error(nil)
 	for id := range keep {
 		if err := p.make(id, links[id]); err != nil {
-			p.server.cfg.Log.Warn("no socket for a peer", "domain", id, "error", err)
+			missing, why = missing+1, fmt.Errorf("domain %v: %w", id, err)
 		}
+	}
+	p.retry(missing, why)
+}
+
+// retry sees to it that what is missing is tried again. The caller holds mu.
+func (p *peers) retry(missing int, why error) {
+	if p.again != nil && p.again.Stop() {
+		p.work.Done()
+	}
+	p.again = nil
+	if missing == 0 {
+		return
+	}
+	log := p.server.cfg.Log
+	if p.tries == againTries {
+		log.Warn("no sockets for some peers; they are tried again when peers change", "peers", missing, "error", why)
+		return
+	}
+	pause := againPause << p.tries
+	p.tries++
+	log.Warn("no sockets for some peers for now", "peers", missing, "error", why, "again_in", pause)
+	p.work.Add(1)
+	p.again = time.AfterFunc(pause, p.tryAgain)
+}
+
+// tryAgain makes what could not be made before.
+func (p *peers) tryAgain() {
+	defer p.work.Done()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.dir != "" {
+		p.arrange(p.want)
 	}
 }
 
@@ -186,13 +226,17 @@ func linksOf(all []Peer) map[xen.DomID]string {
 	return links
 }
 
-// fileName reports whether a domain's name can be a file's that nobody takes for an id.
+// fileName reports whether a domain's name can be a file's that nobody takes for an id, or
+// for this domain.
 func fileName(name string) bool {
-	if name == "" || len(name) > maxName || name[0] == '.' || name[0] == '-' {
-		return false
-	}
-	if _, err := strconv.ParseUint(name, 0, 64); err == nil {
+	if name == "" || len(name) > maxName || name[0] == '.' || name[0] == '-' || name == "self" || isNumber(name) {
 		return false
 	}
 	return strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == ""
+}
+
+// isNumber reports whether a name can be taken for an id or a CID: digits, however many
+// zeros come first, or what begins as a hexadecimal number does.
+func isNumber(name string) bool {
+	return strings.Trim(name, "0123456789") == "" || strings.HasPrefix(strings.ToLower(name), "0x")
 }

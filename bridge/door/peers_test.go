@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"xvsock/bridge/door"
 	"xvsock/xen"
@@ -69,6 +71,8 @@ func TestSocketsFollowThePeers(t *testing.T) {
 		{"names that are no files'", []door.Peer{{ID: 5, Name: "../../etc"}, {ID: 6, Name: "a/b"}, {ID: 7, Name: ".."}, {ID: 8, Name: "-rf"}, {ID: 9, Name: "a b"}, {ID: 10, Name: "ä"}, {ID: 11, Name: long}, {ID: 12, Name: "a\x00"}},
 			[]string{"10.sock", "11.sock", "12.sock", "5.sock", "6.sock", "7.sock", "8.sock", "9.sock"}},
 		{"names that are numbers", []door.Peer{{ID: 5, Name: "6"}, {ID: 6, Name: "0x5"}, {ID: 7, Name: "007"}}, []string{"5.sock", "6.sock", "7.sock"}},
+		{"more of them", []door.Peer{{ID: 5, Name: "08"}, {ID: 6, Name: "0X9"}, {ID: 7, Name: "99999999999999999999"}, {ID: 8, Name: "0b1x"}}, []string{"0b1x.sock", "5.sock", "6.sock", "7.sock", "8.sock"}},
+		{"the name of this domain", []door.Peer{{ID: 5, Name: "self"}}, []string{"5.sock"}},
 		{"one is gone", []door.Peer{{ID: 6, Name: "db-1.x_Y"}}, []string{"6.sock", "db-1.x_Y.sock"}},
 		{"all are", nil, nil},
 	} {
@@ -85,6 +89,40 @@ func TestSocketsFollowThePeers(t *testing.T) {
 	w.door.SetPeers([]door.Peer{{ID: 6, Name: "db2"}})
 	if exists(filepath.Join(filepath.Dir(w.path), "peer")) {
 		t.Error("sockets are made after the end")
+	}
+}
+
+// What cannot be made for now, as when the daemon is out of descriptors, is made later.
+func TestASocketThatCannotBeMadeIsTriedAgain(t *testing.T) {
+	dir := tempDir(t)
+	path, peers := filepath.Join(dir, "s"), filepath.Join(dir, "peer")
+	inTheWay := filepath.Join(peers, "5.sock.new", "x")
+	if err := os.MkdirAll(inTheWay, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	log := &record{}
+	s := door.New(door.Config{Path: path, Resolve: resolve, Log: slog.New(slog.NewTextHandler(log, nil))})
+	s.SetPeers([]door.Peer{{ID: 5, Name: "db1"}, {ID: 6}})
+	stop := run(t, s, newHanging(), path)
+	await(t, "the other's socket", func() bool { return exists(filepath.Join(peers, "6.sock")) })
+	if exists(filepath.Join(peers, "5.sock")) {
+		t.Fatal("a socket is where none can be")
+	}
+	if err := os.RemoveAll(filepath.Dir(inTheWay)); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the socket", func() bool { return exists(filepath.Join(peers, "db1.sock")) })
+	if said := log.String(); strings.Count(said, "no sockets for some peers for now") != 1 || !strings.Contains(said, "domain 5: ") {
+		t.Errorf("the log says %s", said)
+	}
+	// An end does not wait for another try.
+	if err := os.MkdirAll(filepath.Join(peers, "7.sock.new", "x"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s.SetPeers([]door.Peer{{ID: 7}})
+	began := time.Now()
+	if stop(); time.Since(began) > 500*time.Millisecond {
+		t.Errorf("the end took %v", time.Since(began))
 	}
 }
 

@@ -105,7 +105,7 @@ func TestCloseLeavesNoGoroutine(t *testing.T) {
 func TestAFaultOfTheKernelBreaksTheInstance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i, k := running(t, smallShape())
-		for i.Send(toKernel(0), nil, nil) {
+		for sendNow(i, toKernel(0), nil, nil) {
 		}
 		ended := make(chan error)
 		go func() {
@@ -131,7 +131,7 @@ func TestAFaultOfTheKernelBreaksTheInstance(t *testing.T) {
 func TestAKickThatFailsBreaksTheInstance(t *testing.T) {
 	i, k := running(t, smallShape())
 	_ = k.txKick.Close()
-	i.Send(toKernel(0), nil, nil)
+	sendNow(i, toKernel(0), nil, nil)
 	if _, _, err := i.Receive(); !errors.Is(err, ErrBroken) {
 		t.Errorf("Receive: %v, want %v", err, ErrBroken)
 	}
@@ -170,14 +170,14 @@ func TestCloseAtAnyMoment(t *testing.T) {
 		})
 		wg.Go(func() {
 			for n := range 30 {
-				for !i.Send(toKernel(n), []byte("x"), nil) {
+				for !sendNow(i, toKernel(n), []byte("x"), nil) {
 					<-i.Room()
 				}
 			}
 		})
 		wg.Go(func() {
 			for n := range 30 {
-				i.Send(toKernel(n), nil, nil)
+				sendNow(i, toKernel(n), nil, nil)
 			}
 		})
 		for range 2 {

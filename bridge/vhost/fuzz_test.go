@@ -34,7 +34,7 @@ func FuzzKernel(f *testing.F) {
 		for ; len(writes) >= 8; writes = writes[8:] {
 			at := binary.LittleEndian.Uint32(writes) % uint32(len(k.memory)-3) &^ 3
 			store(k.memory, int(at), binary.LittleEndian.Uint32(writes[4:]))
-			i.Send(toKernel(1), []byte("payload"), nil)
+			sendNow(i, toKernel(1), []byte("payload"), nil)
 			for range 2 * s.buffers {
 				h, payload, err := i.Receive()
 				if err != nil {

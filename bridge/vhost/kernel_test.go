@@ -273,7 +273,7 @@ func TestKernelGivesRoomAgainOnceItsAnswersAreTaken(t *testing.T) {
 	go func() {
 		waits := 0
 		for n := range packets {
-			for !i.Send(stray, nil, nil) {
+			for !sendNow(i, stray, nil, nil) {
 				if waits++; waits == 1 {
 					close(full)
 				}
@@ -336,7 +336,7 @@ func TestKernelHasAHundredInstances(t *testing.T) {
 					ends <- err
 					return
 				}
-				i.Send(Header{Src: h.Dst, Dst: h.Src, Type: h.Type, Op: opReset}, nil, nil)
+				sendNow(i, Header{Src: h.Dst, Dst: h.Src, Type: h.Type, Op: opReset}, nil, nil)
 			}
 		}()
 	}

@@ -13,7 +13,7 @@ type shape struct {
 // Slots outnumber the packets of full size that the arena holds by far: what has no
 // payload needs no arena.
 func standardShape() shape {
-	return shape{buffers: 64, bufferSize: 8 << 10, slots: 256, arena: 256 << 10}
+	return shape{buffers: 32, bufferSize: 32 << 10, slots: 256, arena: 256 << 10}
 }
 
 // span is a part of the memory.

@@ -39,6 +39,9 @@ func (s Support) String() string {
 	return line
 }
 
+// Support is Check for who has an instance already.
+func (i *Instance) Support() (Support, error) { return Check() }
+
 // Check looks whether Open can work, without making an instance: the node can be
 // opened, which loads the module where udev has put the node, and is what it should
 // be. Its errors are those of Open.

@@ -68,8 +68,11 @@ func (q *queue) put(id int) {
 func (q *queue) publish() (kick bool) {
 	q.published = q.next
 	q.show()
-	return load(q.used, 0)&noNotify == 0
+	return q.wanted()
 }
+
+// wanted returns whether the kernel wants a kick for what was published.
+func (q *queue) wanted() bool { return load(q.used, 0)&noNotify == 0 }
 
 // interrupts says whether the kernel shall tell when it has used a buffer.
 func (q *queue) interrupts(wanted bool) {

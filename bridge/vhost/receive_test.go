@@ -47,7 +47,7 @@ func TestThePartsOfTheMemoryDoNotOverlap(t *testing.T) {
 			}
 		}
 	}
-	if s := standardShape(); s.layout().size > 1<<20 {
+	if s := standardShape(); s.layout().size > 4<<20/3 { // as doc.go says
 		t.Errorf("an instance has %d bytes", s.layout().size)
 	}
 }
@@ -175,8 +175,8 @@ func TestBuffersAreGivenBackAFewAtATime(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := k.rxKick.signals(); n == 0 || n > packets/16 {
-		t.Errorf("%d kicks for %d packets, want one for 16", n, packets)
+	if n := k.rxKick.signals(); n == 0 || n > packets/8 {
+		t.Errorf("%d kicks for %d packets, want one for 8", n, packets)
 	}
 }
 
@@ -270,7 +270,7 @@ func TestNonsenseInTheReceiveQueueBreaksTheInstance(t *testing.T) {
 			if _, _, again := i.Receive(); again != err {
 				t.Errorf("Receive again: %v", again)
 			}
-			if !i.Send(Header{}, nil, nil) {
+			if !sendNow(i, Header{}, nil, nil) {
 				t.Error("Send has no room in a broken instance")
 			}
 		})

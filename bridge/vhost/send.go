@@ -24,6 +24,7 @@ type sender struct {
 	tail, head   uint64 // bytes of the arena in turn: those from tail up to head are
 	reserved     int    // slots that no packet with payload takes
 
+	quiet   bool // packets were added, and the kernel was not kicked
 	waiting bool // Send has returned false, for a payload of want bytes
 	want    int
 }
@@ -46,10 +47,11 @@ func newSender(s shape, l layout, memory []byte) sender {
 	}
 }
 
-// Send gives the kernel a packet, whose payload is a and b together, MaxPayload bytes
+// Send puts down a packet for the kernel, whose payload is a and b together, MaxPayload bytes
 // at most. It never waits: false says that there is no room now, and that Room will
 // tell. A packet without payload finds room where one with payload does not, up to
 // a quarter of all slots: bulk data keeps no reset waiting. a and b are read once.
+// The kernel is told by Flush.
 //
 // Once the instance is closed or broken, packets are dropped, and Send returns true:
 // nobody needs to wait. So is one with too much payload, which breaks the instance.
@@ -71,10 +73,29 @@ func (i *Instance) Send(h Header, a, b []byte) bool {
 	}
 	p := packet{Header: h, srcCID: uint64(i.cid), dstCID: hostCID, size: uint32(size)}
 	s.add(&p, a, b)
-	if s.publish() {
-		i.kicked(i.device.txKick())
-	}
+	s.publish()
+	s.quiet = true
 	return true
+}
+
+// Flush has the kernel look at the packets of the Sends before. It takes them by itself
+// while it is at work, so that a row of Sends costs it one wake-up, or none.
+func (i *Instance) Flush() {
+	s := &i.tx
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i.tell()
+}
+
+// tell is Flush. The caller holds tx.mu.
+func (i *Instance) tell() {
+	s := &i.tx
+	if s.quiet && i.ended() == nil {
+		s.quiet = false
+		if s.wanted() {
+			i.kicked(i.device.txKick())
+		}
+	}
 }
 
 // Room has a value when there is room again after Send returned false, and when the
@@ -99,6 +120,7 @@ func (i *Instance) makeRoom(size int) bool {
 		}
 		if s.idle() {
 			s.waiting, s.want = true, size
+			i.tell()
 			return false
 		}
 		i.collect()

@@ -19,12 +19,41 @@ func toKernel(n int) Header {
 	return Header{Src: 80, Dst: uint32(n), Type: typeStream, Op: opRW, BufAlloc: 5, FwdCnt: 6}
 }
 
+// sendNow is Send, of which the kernel is told at once.
+func sendNow(i *Instance, h Header, a, b []byte) bool {
+	sent := i.Send(h, a, b)
+	i.Flush()
+	return sent
+}
+
+// A row of packets costs the kernel one wake-up.
+func TestTheKernelIsToldOfARowOfPacketsOnce(t *testing.T) {
+	i, k := running(t, standardShape())
+	for n := range 8 {
+		i.Send(toKernel(n), []byte("x"), nil)
+	}
+	if n := k.txKick.signals(); n != 0 {
+		t.Errorf("%d kicks before Flush", n)
+	}
+	i.Flush()
+	i.Flush() // nothing new
+	if n := k.txKick.signals(); n != 1 {
+		t.Errorf("%d kicks, want 1", n)
+	}
+	// Who is told that there is no room waits for the kernel, which must know.
+	for i.Send(toKernel(0), nil, nil) {
+	}
+	if n := k.txKick.signals(); n != 2 {
+		t.Errorf("%d kicks with a full queue, want 2", n)
+	}
+}
+
 func TestSendGivesTheKernelBothParts(t *testing.T) {
 	i, k := running(t, standardShape())
 	for n, parts := range [][2]string{
 		{"", ""}, {"a", ""}, {"", "b"}, {"ab", "cd"}, {strings.Repeat("x", MaxPayload), ""}, {strings.Repeat("x", MaxPayload-1), "y"},
 	} {
-		if !i.Send(toKernel(n), []byte(parts[0]), []byte(parts[1])) {
+		if !sendNow(i, toKernel(n), []byte(parts[0]), []byte(parts[1])) {
 			t.Fatal("no room in an empty queue")
 		}
 		p, payload, ok := k.take()
@@ -36,7 +65,7 @@ func TestSendGivesTheKernelBothParts(t *testing.T) {
 		t.Errorf("%d kicks for 6 packets that each found the kernel asleep", n)
 	}
 	k.tx.kicks(false)
-	i.Send(toKernel(0), nil, nil)
+	sendNow(i, toKernel(0), nil, nil)
 	if n := k.txKick.signals(); n != 6 {
 		t.Error("a kick that the kernel does not want")
 	}
@@ -44,7 +73,7 @@ func TestSendGivesTheKernelBothParts(t *testing.T) {
 
 func TestTooMuchPayloadBreaksTheInstanceAndDoesNotReachTheKernel(t *testing.T) {
 	i, k := running(t, standardShape())
-	if !i.Send(toKernel(0), make([]byte, MaxPayload), []byte{1}) {
+	if !sendNow(i, toKernel(0), make([]byte, MaxPayload), []byte{1}) {
 		t.Error("Send has no room")
 	}
 	if _, _, ok := k.take(); ok {
@@ -69,14 +98,14 @@ func TestBulkDataLeavesRoomForResets(t *testing.T) {
 			i, _ := running(t, standardShape())
 			data := make([]byte, c.payload)
 			n := 0
-			for i.Send(toKernel(n), data, nil) {
+			for sendNow(i, toKernel(n), data, nil) {
 				n++
 			}
 			if n != c.packets {
 				t.Errorf("%d packets fit, want %d", n, c.packets)
 			}
 			resets := 0
-			for i.Send(toKernel(0), nil, nil) {
+			for sendNow(i, toKernel(0), nil, nil) {
 				resets++
 			}
 			if resets != 256-n {
@@ -91,7 +120,7 @@ func TestRoomTellsOfTheRoomThatWasWanted(t *testing.T) {
 		i, k := running(t, standardShape())
 		large := make([]byte, MaxPayload)
 		for n := range 200 {
-			i.Send(toKernel(n), nil, nil)
+			sendNow(i, toKernel(n), nil, nil)
 		}
 		for range 60 {
 			k.take()
@@ -99,7 +128,7 @@ func TestRoomTellsOfTheRoomThatWasWanted(t *testing.T) {
 		if n := k.txCall.signals(); n != 0 {
 			t.Errorf("%d interrupts though nobody wants room", n)
 		}
-		for i.Send(toKernel(0), large, nil) {
+		for sendNow(i, toKernel(0), large, nil) {
 		}
 		told := func() bool {
 			synctest.Wait()
@@ -120,7 +149,7 @@ func TestRoomTellsOfTheRoomThatWasWanted(t *testing.T) {
 		if !told() {
 			t.Error("not told of room for a large packet")
 		}
-		if !i.Send(toKernel(0), large, nil) {
+		if !sendNow(i, toKernel(0), large, nil) {
 			t.Error("no room after Room has told of it")
 		}
 		before := k.txCall.signals()
@@ -139,7 +168,7 @@ func TestRoomBetweenTwoLooksIsNotLost(t *testing.T) {
 		const packets = 200_000
 		go func() {
 			for n := range packets {
-				for !i.Send(toKernel(n), nil, nil) {
+				for !sendNow(i, toKernel(n), nil, nil) {
 					<-i.Room()
 				}
 			}
@@ -178,7 +207,7 @@ func TestNonsenseInTheSendQueueBreaksTheInstance(t *testing.T) {
 		{"used.idx goes back", func(k *fake) { k.tx.done--; k.tx.show() }},
 		{"more used than given, in a full queue", func(k *fake) {
 			for k.tx.size > uint16(k.filled()) {
-				k.instance.Send(toKernel(0), nil, nil)
+				sendNow(k.instance, toKernel(0), nil, nil)
 			}
 			k.tx.done += k.tx.size + 1
 			k.tx.show()
@@ -191,11 +220,11 @@ func TestNonsenseInTheSendQueueBreaksTheInstance(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			i, k := running(t, smallShape())
-			i.Send(toKernel(0), nil, nil)
-			i.Send(toKernel(1), []byte("x"), nil)
+			sendNow(i, toKernel(0), nil, nil)
+			sendNow(i, toKernel(1), []byte("x"), nil)
 			c.kernel(k)
 			for range 20 { // it is noticed, and nobody is told to wait
-				if !i.Send(toKernel(2), nil, nil) {
+				if !sendNow(i, toKernel(2), nil, nil) {
 					t.Fatal("Send has no room in a broken instance")
 				}
 			}
@@ -218,7 +247,7 @@ func TestNoAllocationForAPacket(t *testing.T) {
 		if err != nil || len(b) != len(payload) {
 			t.Fatal(err)
 		}
-		for !i.Send(h, large, nil) || !i.Send(h, nil, nil) {
+		for !sendNow(i, h, large, nil) || !sendNow(i, h, nil, nil) {
 			t.Fatal("no room")
 		}
 		for range 2 {
@@ -251,7 +280,7 @@ func (m *sendMachine) send(t *rapid.T) {
 	m.serial++
 	payload := patterned(size, byte(m.serial))
 	h := toKernel(m.serial)
-	if m.instance.Send(h, payload[:cut], payload[cut:]) {
+	if sendNow(m.instance, h, payload[:cut], payload[cut:]) {
 		m.sent = append(m.sent, sentPacket{h, payload})
 	} else if len(m.sent)+len(m.looked) == 0 {
 		t.Fatalf("no room for %d bytes in an empty queue", size)
@@ -317,13 +346,13 @@ func TestSendAfterTheEndWaitsForNothingAndTouchesNothing(t *testing.T) {
 			i, _ := newFakeIn(smallShape(), m.Bytes())
 			i.device.unmap = m.Unmap // whoever touches it then ends the test
 			i.start()
-			for c.full && i.Send(toKernel(0), nil, nil) {
+			for c.full && sendNow(i, toKernel(0), nil, nil) {
 			}
 			if err := i.Close(); err != nil {
 				t.Fatal(err)
 			}
 			<-i.Room()
-			if !i.Send(toKernel(0), nil, nil) || !i.Send(toKernel(0), []byte("x"), nil) {
+			if !sendNow(i, toKernel(0), nil, nil) || !sendNow(i, toKernel(0), []byte("x"), nil) {
 				t.Error("Send has no room in a closed instance")
 			}
 			if _, _, err := i.Receive(); !errors.Is(err, os.ErrClosed) {

@@ -16,7 +16,7 @@ import (
 func needKernel(t *testing.T) {
 	t.Helper()
 	if _, err := os.Stat(sys.VhostVsock); errors.Is(err, fs.ErrNotExist) {
-		t.Skipf("there is no %s; TestVhostOnKernel of package image runs this in QEMU", sys.VhostVsock)
+		t.Skipf("there is no %s; TestAppsOnXen of package image runs this in QEMU", sys.VhostVsock)
 	}
 }
 
@@ -151,7 +151,7 @@ func forward(a, b *Instance) error {
 		if err != nil {
 			return err
 		}
-		for !b.Send(h, payload, nil) {
+		for !sendNow(b, h, payload, nil) {
 			<-b.Room()
 		}
 	}

@@ -59,6 +59,9 @@ func TestRevocationEndsConnections(t *testing.T) {
 				w := newTwo(t, h)
 				conn := w.x.dial(w.y.id(), 7).made()
 				works(t, conn)
+				if !w.x.client.Linked(w.y.id()) || w.x.client.Linked(99) {
+					t.Error("Linked tells of another domain than the one that there is a link to")
+				}
 				acked := make(chan time.Time, 10)
 				w.b.swallow(func(m any) bool {
 					if _, ok := m.(port1.PeerAck); ok {
@@ -75,6 +78,9 @@ func TestRevocationEndsConnections(t *testing.T) {
 				}
 				if got := w.x.state(w.y.id()); got != c.link {
 					t.Errorf("link is %s, want %s", got, c.link)
+				}
+				if linked := w.x.client.Linked(w.y.id()); linked != (c.link == "up") {
+					t.Errorf("linked to the domain of the record: %v", linked)
 				}
 				if c.link != "up" {
 					w.x.holds(0, 0)

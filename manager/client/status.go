@@ -42,6 +42,16 @@ func (c *Client) Peer(id xen.DomID) (Peer, bool) {
 	return c.describe(id)
 }
 
+// Linked reports whether there is a link to the domain that the manager's record of this
+// id speaks of: not to an earlier one with the id, and not to one with which nothing is
+// allowed any more. It is cheap.
+func (c *Client) Linked(id xen.DomID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := c.peers[id]
+	return p != nil && p.admits != 0 // which goes with the record
+}
+
 // describe makes the Peer of a domain. The caller holds mu.
 func (c *Client) describe(id xen.DomID) (Peer, bool) {
 	p := c.peers[id]

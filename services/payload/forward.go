@@ -29,13 +29,14 @@ type forwardService struct {
 	network, address string
 	voice            *voice
 	buffers          splice.Buffers
-	names            splice.Names
 	reached          atomic.Int64 // when the target last took a connection, in Unix nanoseconds
 }
 
 // NewForward returns a service that joins each connection to one to a socket of the
 // domain: network is "unix", or "tcp" with "HOST:PORT". A target at a unix socket finds
-// the caller's name as its remote address, as a program of NewOnce does.
+// the caller's name as its remote address, as a program of NewOnce does. Others who may
+// connect to that socket can have such a name too: it counts if SO_PEERCRED says that this
+// process's user has connected, or if the socket's rights let nobody else in.
 //
 // The service cannot be prepared while the target takes no connection. When nobody is
 // there any more to take one, which the next connection or probe finds out, Serve ends
@@ -120,7 +121,7 @@ func (s *forwardService) dial(ctx context.Context, caller *services.Caller) (con
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
 	if caller != nil && s.network == "unix" {
-		conn, err = dialAs(ctx, &s.names, s.address, *caller)
+		conn, err = dialAs(ctx, s.address, *caller)
 	} else {
 		conn, err = dial(ctx, net.Dialer{}, s.network, s.address)
 	}
@@ -148,8 +149,8 @@ func dial(ctx context.Context, d net.Dialer, network, address string) (net.Conn,
 }
 
 // dialAs connects to the unix socket at path under the name of the caller.
-func dialAs(ctx context.Context, names *splice.Names, path string, caller services.Caller) (conn net.Conn, err error) {
-	err = names.Try(cidOf(caller), caller.Port, func(name string) error {
+func dialAs(ctx context.Context, path string, caller services.Caller) (conn net.Conn, err error) {
+	err = splice.TryNames(cidOf(caller), caller.Port, func(name string) error {
 		d := net.Dialer{LocalAddr: &net.UnixAddr{Name: name, Net: "unix"}}
 		conn, err = dial(ctx, d, "unix", path)
 		return err

@@ -25,7 +25,6 @@ type onceService struct {
 	args    []string
 	voice   *voice
 	buffers splice.Buffers
-	names   splice.Names
 	ready   *running // by Prepare, for Serve
 	running atomic.Pointer[running]
 }
@@ -38,9 +37,10 @@ type onceService struct {
 //
 // Each connection of a peer is joined to one to that socket, whose other end has the
 // abstract name "xvsock/CID/PORT/SERIAL" ("@xvsock/..." in Go): the peer's address,
-// and a number that no other connection has. Nobody else can connect to the socket:
+// and a random number that no other connection has. Nobody else can connect to the socket:
 // its name is in a directory that only this process's user may enter, and that is
-// removed with the service. A connection ends with the program's end of it, and is reset
+// removed with the service. So the name can be trusted, which else it cannot, as anybody
+// may bind one like it (splice.TryNames). A connection ends with the program's end of it, and is reset
 // when the program is killed.
 //
 // The service is prepared when the program has lived for 0.3 s; one that ends before
@@ -158,5 +158,5 @@ func (s *onceService) handle(ctx context.Context, conn net.Conn, caller services
 func (s *onceService) dial(ctx context.Context, r *running, caller services.Caller) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
-	return dialAs(ctx, &s.names, r.inlet.path, caller)
+	return dialAs(ctx, r.inlet.path, caller)
 }

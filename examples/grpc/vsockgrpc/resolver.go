@@ -58,11 +58,11 @@ func checkTarget(target string) error {
 // door says when it is dialled.
 func check(target url.URL) error {
 	endpoint := strings.TrimPrefix(target.Path, "/")
-	domain, port, ok := strings.Cut(endpoint, ":")
+	i := strings.LastIndexByte(endpoint, ':') // as the door's client reads it
 	switch {
 	case target.Host != "":
 		return fmt.Errorf("target %.60q: a slash is missing, want %s:///%s", target.String(), Scheme, target.Host)
-	case !ok, domain == "", port == "", strings.ContainsAny(endpoint, " /\n"), strings.Contains(port, ":"):
+	case i < 1, i == len(endpoint)-1, strings.ContainsAny(endpoint, " /\n"):
 		return fmt.Errorf("target %.60q: want %s:///DOMAIN:PORT", target.String(), Scheme)
 	}
 	return nil

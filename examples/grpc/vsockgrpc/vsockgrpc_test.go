@@ -296,8 +296,8 @@ func TestTheServerBearsTheClientsPings(t *testing.T) {
 func TestATargetThatIsNoneIsAnErrorAtOnce(t *testing.T) {
 	for _, target := range []string{
 		"", "db1:7000", "dns:///db1:7000", "xvsock:///db1", "xvsock:///:7000", "xvsock:///db1:",
-		"xvsock:///db1:7000:1", "xvsock://db1:7000", "xvsock:///db1/7000:1", "xvsock:///db%201:7000", "xvsock:///a%0ab:1", "xvsock:///%zz:1",
-		"xvsock:7:7000", "xvsock:///a%3Ab:1",
+		"xvsock:///a:b:", "xvsock://db1:7000", "xvsock:///db1/7000:1", "xvsock:///db%201:7000", "xvsock:///a%0ab:1", "xvsock:///%zz:1",
+		"xvsock:7:7000", "xvsock:///:",
 	} {
 		conn, err := NewClient(target)
 		if err == nil {
@@ -323,6 +323,8 @@ func TestATargetReachesTheDoorAsItIsWritten(t *testing.T) {
 		"xvsock:///db1:7000":      "db1:7000",
 		"xvsock:///@backend:echo": "@backend:echo",
 		"xvsock:///0x7FF1:7":      "0x7FF1:7",
+		"xvsock:///a:b:7":         "a:b:7", // a name may have colons: the last one counts
+		"xvsock:///a%3Ab:echo":    "a:b:echo",
 	} {
 		asked := make(chan string, 1)
 		dialer := func(_ context.Context, a string) (net.Conn, error) {

@@ -7,6 +7,7 @@ client has shut its own, says what it received. The client compares."""
 
 import hashlib
 import os
+import signal
 import socket
 import sys
 import threading
@@ -51,6 +52,8 @@ def receive(limit=None):
 
 
 def main():
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # socat ends us when both ways have, before we could tell
     side, size = sys.argv[1], int(sys.argv[2])
     start, sent = time.monotonic(), []
     sender = threading.Thread(target=lambda: (send(1, size, sent), shut() if side == "client" else None))
