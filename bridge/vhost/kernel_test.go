@@ -288,13 +288,16 @@ func TestKernelGivesRoomAgainOnceItsAnswersAreTaken(t *testing.T) {
 	case n := <-sent:
 		t.Fatalf("the kernel took %d packets that it had to answer, with %d waits", packets, n)
 	}
-	for range packets {
+	for answers := 0; answers < packets; {
 		h, _, err := i.Receive()
-		if err != nil {
+		switch {
+		case err != nil:
 			t.Fatal(err)
-		}
-		if h.Op != opReset || h.Src != port || h.Dst != 1 {
+		case h.Op != opReset:
 			t.Fatalf("received %+v, want RST", h)
+		case h.Src == port && h.Dst == 1:
+			answers++
+		default: // a socket of an earlier test, which the kernel closes late, resets too
 		}
 	}
 	t.Logf("waited for room %d times", <-sent)
