@@ -140,7 +140,7 @@ func (d *debian) start() {
 	// It answers at once: start returns when it serves, not when it runs.
 	d.in("systemctl start xvsock-domain && xvsock status")
 	d.is("cat /sys/module/xen_gntalloc/parameters/limit", "32768")
-	d.is("stat -c '%a %U %G' /run/xvsock /run/xvsock/control", "755 root root\n660 root xvsock")
+	d.is("stat -c '%a %U %G' /run/xvsock /run/xvsock/control /run/xvsock/vsock.sock", "755 root root\n660 root xvsock\n660 root xvsock")
 	if out := d.Sh("xvsock __complete attach d"); !strings.Contains(out, "\ndebian\n") {
 		d.t.Errorf("xvsock attach completes to %q", out)
 	}
@@ -241,7 +241,7 @@ func (d *debian) upgrade() {
 func (d *debian) stop() {
 	d.in("systemctl stop xvsock-domain")
 	d.is("systemctl show -p ActiveState,Result,ExecMainStatus --value xvsock-domain", "success\n0\ninactive")
-	d.is("ls -A /run/xvsock", "control.lock")
+	d.is("ls -A /run/xvsock", "control.lock\nvsock.sock.lock")
 	d.programsAre(keeperName)
 	d.in("kill $(cat " + unitGroup + "/cgroup.procs)")
 	d.linksUp(0, 10*time.Second)

@@ -48,7 +48,7 @@ func TestTheExampleSettingsSetNothingUntilTheyAreWritten(t *testing.T) {
 	for _, c := range []struct {
 		text     string
 		settings int
-	}{{text, 0}, {uncommented(text), 8}} {
+	}{{text, 0}, {uncommented(text), 13}} {
 		source, problems, err := config.Text("/etc/xvsock.toml", strings.NewReader(c.text))
 		if err != nil {
 			t.Fatal(err)

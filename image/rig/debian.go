@@ -56,7 +56,7 @@ func RequireDebian(tb testing.TB) {
 }
 
 // WriteDebianImage writes such an initramfs for the rig's guest kernel, with the
-// modules that its Xen drivers are. The first call builds the root.
+// modules that its Xen drivers are, and vhost_vsock. The first call builds the root.
 func WriteDebianImage(ctx context.Context, parts *Parts, s DebianImage) error {
 	root, err := debianRoot(ctx)
 	if err != nil {
@@ -176,7 +176,7 @@ func (b builder) moduleTree(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	resolved, err := modules.Resolve(xenModules())
+	resolved, err := modules.Resolve(append(xenModules(), "vhost_vsock"))
 	if err != nil {
 		return err
 	}
