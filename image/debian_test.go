@@ -241,7 +241,7 @@ func (d *debian) upgrade() {
 func (d *debian) stop() {
 	d.in("systemctl stop xvsock-domain")
 	d.is("systemctl show -p ActiveState,Result,ExecMainStatus --value xvsock-domain", "success\n0\ninactive")
-	d.is("ls -A /run/xvsock", "control.lock\nvsock.sock.lock")
+	d.is("ls -1A /run/xvsock", "control.lock\nvsock.sock.lock")
 	d.programsAre(keeperName)
 	d.in("kill $(cat " + unitGroup + "/cgroup.procs)")
 	d.linksUp(0, 10*time.Second)
