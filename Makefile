@@ -37,7 +37,7 @@ run-xen: build deps ## the same on real Xen in QEMU
 	@XVSOCK_RIG=1 $(GO) run ./image/rig/demo
 
 test: deps check ## everything, the real-Xen tests included
-	XVSOCK_RIG=1 $(GO) test -count=1 -p 1 -timeout 20m ./...
+	XVSOCK_RIG=1 $(GO) test -count=1 -p 1 -timeout 60m ./...
 
 check: ## what needs no VM: format, vet, staticcheck, all tests with -race
 	@out=$$(gofmt -l $$(find . -name '*.go' -not -path './build/*')); test -z "$$out" || { echo 'gofmt would change:'; echo "$$out"; exit 1; }
