@@ -31,7 +31,7 @@ var imports = map[string][]string{
 	"manager/policy/source":      {"manager/policy", "xenstore"},
 	"manager/port1":              {"grant", "xen"},
 	"bridge":                     {"services/varlink"},
-	"bridge/afvsock":             {"bridge/vhost", "mux", "vsock", "xen"},
+	"bridge/afvsock":             {"bridge/vhost", "mux", "services", "vsock", "xen"},
 	"bridge/afvsock/afvsocktest": {"bridge/vhost", "mux", "vsock"},
 	"bridge/door":                {"bridge", "services", "splice", "vsock", "vsock/hybrid", "xen"},
 	"bridge/afsock":              {"vsock"},

@@ -14,7 +14,8 @@ type suiteCase struct {
 }
 
 // notOf61 says why a case cannot pass on the kernel of the rig's domains, 6.1, whatever
-// carries the packets: over vsock_loopback of that kernel each of them fails too.
+// carries the packets: over vsock_loopback of that kernel each of them fails too, or is
+// skipped by the suite itself.
 func notOf61(name string) string {
 	const efault = "6.1 says ENOMEM, later kernels EFAULT"
 	return map[string]string{

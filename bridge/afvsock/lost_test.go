@@ -34,7 +34,7 @@ func TestALinkThatIsLostUnderLoadIsALossToAll(t *testing.T) {
 				ends <- err
 			}()
 		}
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond) // in real time, for the race is between real threads: data is under way
 		(<-front.links).End(link.Lost, errors.New("test"))
 		for range cap(ends) {
 			if err := <-ends; !errors.Is(err, syscall.ECONNRESET) {

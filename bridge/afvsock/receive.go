@@ -5,13 +5,8 @@ import (
 	"fmt"
 
 	"xvsock/mux"
+	"xvsock/services"
 	"xvsock/vsock"
-)
-
-// Ports with rules of their own (design, sections 7 and 9).
-const (
-	portControl     = 4
-	firstUnreserved = 1024 // the kernel lets only CAP_NET_BIND_SERVICE bind a lower one
 )
 
 // receive passes on what the kernel sends. It waits for the kernel, and for room in the
@@ -75,8 +70,8 @@ func (i *instance) mayConnect(p mux.Packet) bool {
 	switch {
 	case p.Remote == vsock.PortManager, i.deny(p.Remote):
 		return false
-	case p.Remote == portControl:
-		return p.Local < firstUnreserved
+	case p.Remote == services.PortControl:
+		return p.Local < services.PortPrivileged
 	default:
 		return true
 	}

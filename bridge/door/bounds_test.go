@@ -27,7 +27,7 @@ func groupID(t *testing.T, name string) uint32 {
 	t.Helper()
 	g, err := user.LookupGroup(name)
 	if err != nil {
-		t.Skip(err)
+		t.Skipf("no group to give a socket to, install base-passwd: %v", err)
 	}
 	n, _ := strconv.ParseUint(g.Gid, 10, 32)
 	return uint32(n)
