@@ -127,7 +127,7 @@ func listenError(port uint32, err error) error {
 	}
 	why := told(err)
 	switch {
-	case errors.Is(err, syscall.EACCES) && port != 0 && port < services.PortPrivileged:
+	case errors.Is(err, syscall.EACCES) && services.PortManager < port && port < services.PortPrivileged:
 		why = fmt.Sprintf("only root may listen on a port below %d: use another, or run as root", services.PortPrivileged)
 	case errors.Is(err, syscall.EADDRINUSE):
 		why = "another program, or a service, has it"

@@ -48,9 +48,11 @@ func TestListenTellsThePortThatItPicked(t *testing.T) {
 func TestListenTellsWhyItCannot(t *testing.T) {
 	d := newFakeDoor(t)
 	d.refuses(map[string]*hybrid.Error{
+		"listen 1":  {Errno: syscall.EACCES, Text: "port 1 is the connection manager's"},
 		"listen 22": {Errno: syscall.EACCES}, "listen 7000": {Errno: syscall.EADDRINUSE}, "listen 7001": {Errno: syscall.EMFILE},
 	})
 	for port, want := range map[string]string{
+		"1":    "port 1 is the connection manager's",
 		"22":   "only root may listen on a port below 1024: use another, or run as root",
 		"7000": "another program, or a service, has it",
 		"7001": "too many open files",
