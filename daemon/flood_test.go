@@ -213,11 +213,12 @@ func testFlood(t *testing.T, rules string, atOnce int) {
 	alone := a.useNewLink(b)
 	threads, heap, logged := goroutines(), objects(), len(said.String())
 
+	const beside = time.Millisecond // who looks first is up to the scheduler
 	begin := time.Now()
 	go evil.flood(flood)
 	connects := 0
 	for ; evil.denied.Load() < flood && time.Since(begin) < time.Hour; connects++ {
-		if took := a.useNewLink(b); took > alone {
+		if took := a.useNewLink(b); took > alone+beside {
 			t.Errorf("connection %d beside the flood took %v, alone %v", connects, took, alone)
 		}
 		passed := time.Since(begin)

@@ -2,6 +2,7 @@ package evtchn
 
 import (
 	"os"
+	"time"
 
 	"xvsock/internal/sys"
 	"xvsock/xen"
@@ -19,6 +20,11 @@ type device interface {
 	unmask(port xen.Port) error
 	// read waits for events and fills in their ports.
 	read(ports []uint32) (int, error)
+	// take is read after poll has said that it returns at once.
+	take(ports []uint32) (int, error)
+	// poll waits until read would return at once, or for d, without the scheduler's
+	// hooks.
+	poll(d time.Duration) (bool, error)
 	// close does not end a read; the device is closed once that has returned.
 	close() error
 	// abandon makes every later call fail without reaching the device, close
@@ -43,11 +49,13 @@ func (d evtchnDevice) interdomain(remote xen.DomID, port xen.Port) (xen.Port, er
 	return xen.Port(local), err
 }
 
-func (d evtchnDevice) unbind(port xen.Port) error       { return sys.Unbind(d.fd, uint32(port)) }
-func (d evtchnDevice) notify(port xen.Port) error       { return sys.NotifyPort(d.fd, uint32(port)) }
-func (d evtchnDevice) unmask(port xen.Port) error       { return sys.WritePort(d.fd, uint32(port)) }
-func (d evtchnDevice) read(ports []uint32) (int, error) { return sys.ReadPorts(d.fd, ports) }
-func (d evtchnDevice) close() error                     { return d.fd.Close() }
-func (d evtchnDevice) abandon()                         { d.fd.Abandon() }
-func (d evtchnDevice) keepAcrossExec() error            { return d.fd.KeepAcrossExec() }
-func (d evtchnDevice) dup() (*os.File, error)           { return d.fd.Dup() }
+func (d evtchnDevice) unbind(port xen.Port) error         { return sys.Unbind(d.fd, uint32(port)) }
+func (d evtchnDevice) notify(port xen.Port) error         { return sys.NotifyPort(d.fd, uint32(port)) }
+func (d evtchnDevice) unmask(port xen.Port) error         { return sys.WritePort(d.fd, uint32(port)) }
+func (d evtchnDevice) read(ports []uint32) (int, error)   { return sys.ReadPorts(d.fd, ports) }
+func (d evtchnDevice) take(ports []uint32) (int, error)   { return sys.TakePorts(d.fd, ports) }
+func (d evtchnDevice) poll(t time.Duration) (bool, error) { return sys.PollPorts(d.fd, t) }
+func (d evtchnDevice) close() error                       { return d.fd.Close() }
+func (d evtchnDevice) abandon()                           { d.fd.Abandon() }
+func (d evtchnDevice) keepAcrossExec() error              { return d.fd.KeepAcrossExec() }
+func (d evtchnDevice) dup() (*os.File, error)             { return d.fd.Dup() }

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -215,6 +216,31 @@ func (d *fakeDevice) read(ports []uint32) (int, error) {
 	d.queue = d.queue[n:]
 	d.cond.Broadcast()
 	return n, nil
+}
+
+// take implements device.
+func (d *fakeDevice) take(ports []uint32) (int, error) {
+	d.mu.Lock()
+	empty := len(d.queue) == 0
+	d.mu.Unlock()
+	if empty {
+		d.mu.Lock()
+		d.violate("take with nothing there")
+		d.mu.Unlock()
+	}
+	return d.read(ports)
+}
+
+// poll implements device.
+func (d *fakeDevice) poll(t time.Duration) (bool, error) {
+	for end := time.Now().Add(t); ; time.Sleep(t / 16) {
+		err := d.enter("poll")
+		n := len(d.queue)
+		d.mu.Unlock()
+		if err != nil || n > 0 || !time.Now().Before(end) {
+			return n > 0, err
+		}
+	}
 }
 
 func (d *fakeDevice) close() error {

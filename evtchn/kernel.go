@@ -47,6 +47,11 @@ type Kernel struct {
 	mu       sync.Mutex
 	channels map[xen.Port]*channel
 	cause    error // why there is no more binding; nil while open
+
+	ports     []uint32  // the reader's
+	claim     *claim    // who waits in its place; nil: nobody
+	away      bool      // it waits for unclaimed
+	unclaimed sync.Cond // or cause
 }
 
 var _ Binder = (*Kernel)(nil)
@@ -72,7 +77,11 @@ func Open(config Config) (*Kernel, error) {
 
 // newKernel owns d, also if it fails.
 func newKernel(d device) (*Kernel, error) {
-	k := &Kernel{device: d, ended: make(chan struct{}), channels: make(map[xen.Port]*channel)}
+	k := &Kernel{
+		device: d, ended: make(chan struct{}), channels: make(map[xen.Port]*channel),
+		ports: make([]uint32, sys.MaxReadPorts),
+	}
+	k.unclaimed.L = &k.mu
 	var err error
 	if k.stop, err = d.unbound(xen.DomIDSelf); err == nil {
 		k.wake, err = d.interdomain(xen.DomIDSelf, k.stop)
@@ -149,6 +158,7 @@ func (k *Kernel) leave(cause error) ([]*channel, bool) {
 		return nil, false
 	}
 	k.cause = cause
+	k.unclaimed.Broadcast()
 	left := make([]*channel, 0, len(k.channels))
 	for _, c := range k.channels {
 		left = append(left, c)

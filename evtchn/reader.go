@@ -4,15 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"xvsock/internal/sys"
-	"xvsock/xen"
 )
 
-// This file is how the process waits for events. One goroutine for all ports
-// makes ordinary blocking reads, which take a thread of their own. Waiting in the
-// runtime's poller (os.File) doubled the time that a message takes to a sleeping
-// reader, and a raw system call would keep the garbage collector waiting.
+// This file is how the process waits for events for long: one goroutine for all
+// ports makes ordinary blocking reads, which take a thread of their own. Waiting in
+// the runtime's poller (os.File) is slower, and a raw system call without an end
+// would keep the garbage collector waiting. How a goroutine waits for an event that
+// comes soon is in claim.go.
 //
 // A blocking read is not ended by closing the descriptor. stopReader therefore
 // sends an event to ourselves.
@@ -23,14 +21,16 @@ const stopWait = time.Second
 // read is the reader: it delivers events until the Kernel is no more open.
 func (k *Kernel) read() {
 	defer close(k.ended)
-	ports := make([]uint32, sys.MaxReadPorts)
 	for {
-		n, err := k.device.read(ports)
+		if !k.stand() {
+			return
+		}
+		n, err := k.device.read(k.ports)
 		if err != nil {
 			k.fail(fmt.Errorf("read events: %w", err))
 			return
 		}
-		more, err := k.deliver(ports[:n])
+		more, err := k.deliver(k.ports[:n])
 		if err != nil {
 			k.fail(err)
 		}
@@ -51,18 +51,7 @@ func (k *Kernel) deliver(ports []uint32) (more bool, err error) {
 	if k.cause != nil {
 		return false, nil
 	}
-	for _, p := range ports {
-		port := xen.Port(p)
-		if c := k.channels[port]; c != nil {
-			c.raise()
-		}
-		if port == k.stop || port == k.wake {
-			if err := k.device.unmask(port); err != nil {
-				return false, fmt.Errorf("unmask the reader's port %d: %w", port, err)
-			}
-		}
-	}
-	return true, nil
+	return true, k.hand(ports)
 }
 
 // fail ends the use of the device because events cannot be read any more. The

@@ -148,7 +148,7 @@ func (b *Back) accept(ctx context.Context, dev *xenbus.Device, in *taken) (_ *Li
 		return nil, err
 	}
 	l := &Link{
-		generation: in.static.Generation, size: in.static.TxSize, poll: b.opt.Poll,
+		generation: in.static.Generation, size: in.static.TxSize, heat: heat{off: b.opt.NoPoll},
 		end: end, tx: to, rx: from, holds: holds,
 	}
 	// Xen leaves an event pending on the binder's ports only: wake the frontend.

@@ -13,8 +13,9 @@ import (
 const probeTime = time.Second
 
 // Bind takes up the other side's offer: it copies their header page once, checks
-// what it says, binds their event channel and tells them so by an event. It is
-// called at most once; after an error only Release is left.
+// what it says, binds their event channel, maps their pages if both sides want that
+// and it can be done, and tells them by an event that it has bound. It is called at
+// most once; after an error only Release is left.
 func (o *Offer) Bind(theirs Terms) error {
 	if o.state != offered {
 		return o.misplaced("bind")
@@ -37,18 +38,23 @@ func (o *Offer) bind(theirs Terms) error {
 	if err != nil {
 		return err
 	}
-	end, err := ring.New(ring.Config{
+	cfg := ring.Config{
 		Header: o.header.Bytes(),
 		TxSize: o.opt.RingSize, TxPages: o.ring.Bytes(),
 		RxSize: size, Peer: pages,
 		NotifyTx: o.tx.Notify, NotifyRx: rx.Notify,
-	})
+	}
+	m := o.takeUp(pages, theirs.Access)
+	if m != nil {
+		cfg.PeerHeader, cfg.RxPages, cfg.Peer = m.header, m.ring, nil
+	}
+	end, err := ring.New(cfg)
 	if err != nil {
 		return err
 	}
 	o.link = &Link{
-		generation: o.generation, size: min(size, o.opt.RingSize), poll: o.opt.Poll,
-		end: end, tx: o.tx, rx: rx, holds: o.holds,
+		generation: o.generation, size: min(size, o.opt.RingSize), heat: heat{off: o.opt.NoPoll},
+		end: end, tx: o.tx, rx: rx, theirs: m, holds: o.holds,
 	}
 	// Xen leaves an event pending on the binder's port only: this one says that
 	// we have bound.
@@ -113,10 +119,13 @@ func (o *Offer) await(ctx context.Context) error {
 			theyBound = true
 		case <-l.rx.Event():
 		case <-probe.C: // it may have died, of which no event need tell
+			if err := l.probe(); err != nil {
+				return err
+			}
 		case <-ctx.Done():
 			return fmt.Errorf("wait for the other side to bind: %w", context.Cause(ctx))
 		}
-		if _, err := l.end.Fetch(); err != nil {
+		if _, err := l.fetchEnd(); err != nil {
 			return err
 		}
 		// After the work, so that a storm costs one copy a wake-up (rule R15).

@@ -44,7 +44,7 @@ func forge(t *testing.T, from, to *party, generation uint64, change func(page []
 	if change != nil {
 		sim.Poke(e.header.Bytes(), change)
 	}
-	e.terms = link.Terms{Generation: generation, Header: e.header.Refs()[0], Port: e.tx.Port()}
+	e.terms = link.Terms{Generation: generation, Header: e.header.Refs()[0], Port: e.tx.Port(), Access: to.opt.Access}
 	return e
 }
 

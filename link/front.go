@@ -218,7 +218,7 @@ func (f *Front) connect(ctx context.Context, dev *xenbus.Device, o *frontOffer) 
 		return nil, err
 	}
 	l := &Link{
-		generation: o.generation, size: f.opt.RingSize, poll: f.opt.Poll,
+		generation: o.generation, size: f.opt.RingSize, heat: heat{off: f.opt.NoPoll},
 		end: end, tx: o.fromEvents, rx: o.toEvents, holds: o.holds,
 	}
 	return l.start(), nil

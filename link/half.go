@@ -37,9 +37,12 @@ type Options struct {
 	// MaxRing is the largest ring in bytes that the other side of a peer link may
 	// bring; 0: RingSize, and at least DefaultRingSize.
 	MaxRing int
-	// Poll is how long a side looks at the rings before it sleeps; 0: not at
-	// all.
-	Poll time.Duration
+	// Access is the most that this side of a peer link may do to read: it maps if the
+	// other side agrees. A front link is always copied.
+	Access Access
+	// NoPoll has this side never look for what the other side did before it is told.
+	// Else it does where that has paid.
+	NoPoll bool
 	// Ledger is the domain's; nil: one of its own.
 	Ledger *Ledger
 	// Detached is called by a Front when the toolstack has taken its device away,

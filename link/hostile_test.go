@@ -378,7 +378,7 @@ func TestLedgerBoundsWhatAPeerMayHold(t *testing.T) {
 func TestOneCopyAndOneEventAMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, dom0, guest := host(t)
-		f, b := frontend(t, guest, link.Options{}), backend(t, dom0, guest, link.Options{})
+		f, b := frontend(t, guest, link.Options{}), backend(t, dom0, guest, link.Options{NoPoll: true})
 		fl, bl := f.link(), b.link()
 		exchange(t, fl, bl)
 		before := dom0.Counts()
@@ -410,16 +410,21 @@ func TestOneCopyAndOneEventAMessage(t *testing.T) {
 
 // Polling and not polling ends understand each other (wake-up rules W1-W4).
 func TestPollingEnds(t *testing.T) {
-	for name, poll := range map[string][2]time.Duration{
-		"both poll":          {time.Millisecond, time.Millisecond},
-		"the frontend polls": {time.Millisecond, 0},
-		"the backend polls":  {0, time.Millisecond},
+	for name, polls := range map[string][2]bool{
+		"both poll":          {true, true},
+		"the frontend polls": {true, false},
+		"the backend polls":  {false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, dom0, guest := host(t)
-			f := frontend(t, guest, link.Options{Poll: poll[0]})
-			b := backend(t, dom0, guest, link.Options{Poll: poll[1]})
-			exchange(t, f.link(), b.link())
+			f := frontend(t, guest, link.Options{NoPoll: !polls[0]})
+			b := backend(t, dom0, guest, link.Options{NoPoll: !polls[1]})
+			fl, bl := f.link(), b.link()
+			for range 3 {
+				link.Heat(fl)
+				link.Heat(bl)
+				exchange(t, fl, bl)
+			}
 			f.stop()
 			b.stop()
 		})
@@ -529,7 +534,7 @@ func TestAMoveEndsThePauseAfterALie(t *testing.T) {
 func TestAPositionThatNeverSettlesBreaksTheLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, dom0, guest := host(t)
-		f, b := frontend(t, guest, link.Options{}), backend(t, dom0, guest, link.Options{Poll: time.Millisecond})
+		f, b := frontend(t, guest, link.Options{}), backend(t, dom0, guest, link.Options{})
 		fl, bl := f.link(), b.link()
 		exchange(t, fl, bl)
 		store := h.Toolstack()
@@ -548,7 +553,8 @@ func TestAPositionThatNeverSettlesBreaksTheLink(t *testing.T) {
 			return nil
 		})
 		for err = nil; err == nil; {
-			err = bl.Wait(time.Second)
+			link.Heat(bl)
+			_, err = bl.Poll()
 		}
 		if link.CauseOf(err) != link.Broken {
 			t.Errorf("Wait returned %v, want broken", err)

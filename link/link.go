@@ -65,10 +65,17 @@ type Link struct {
 	serial     uint64 // ours
 	size       int    // of the smaller ring, bytes
 	formed     time.Time
-	poll       time.Duration
+
+	heat     heat         // of whoever is on duty, as what follows
+	awake    bool         // this side says that it looks
+	claim    evtchn.Claim // of the domain's events; nil: none
+	claimed  atomic.Bool  // claim is not nil
+	quiet    atomic.Bool  // the last Sleep was ended by its time
+	attended atomic.Bool  // somebody looks, or will very soon: Flush may leave it to that
 
 	end    *ring.End
 	tx, rx evtchn.Channel // of the ring that we write, of the ring that we read
+	theirs *mapped        // the other side's pages, mapped; nil: they are copied
 	holds  stake
 
 	wake  chan struct{}
@@ -171,7 +178,10 @@ func (l *Link) Flush() error {
 	if l.closed {
 		return l.Err()
 	}
-	if err := l.end.Flush(); err != nil {
+	if l.attended.Load() && l.end.PeerAwake() {
+		return nil // the next look finds whether it still is, and sends what is due if not
+	}
+	if err := l.guard(l.end.Flush); err != nil {
 		return l.fail(err)
 	}
 	return nil
@@ -240,6 +250,7 @@ func (l *Link) Close() error {
 		return nil
 	}
 	l.closed = true
+	l.unclaim()
 	l.end.Close()
 	l.holds.ledger.closed()
 	err := errors.Join(l.tx.Notify(), l.rx.Notify())

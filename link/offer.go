@@ -21,6 +21,9 @@ type Terms struct {
 	// Port is the event channel of the ring that the teller sends through,
 	// allocated for the other side to bind.
 	Port xen.Port
+	// Access is how the two sides may read: of an initiator the most that it can, of a
+	// responder what holds for the link.
+	Access Access
 }
 
 // Offer is one side's part in making a peer link. Both sides do the same, in
@@ -52,6 +55,8 @@ type Offer struct {
 	tx         evtchn.Channel // of the ring that we send through
 	header     grant.Pages    // read-only
 	ring       grant.Pages    // read-only
+	access     Access         // the most that this side can; from Bind on what it does
+	unmapped   error          // why it copies although it was to map
 	link       *Link          // from bound on; starts when linked
 }
 
@@ -86,7 +91,7 @@ func (s offerState) String() string {
 // made now is the caller's to ask before, from the Ledger (Admit).
 func NewOffer(dom *Domain, peer xen.DomID, opt Options) (*Offer, error) {
 	opt = opt.forPeer()
-	o := &Offer{opt: opt, generation: newGeneration(), holds: stake{dom: dom, peer: peer, ledger: opt.Ledger}}
+	o := &Offer{opt: opt, access: opt.Access, generation: newGeneration(), holds: stake{dom: dom, peer: peer, ledger: opt.Ledger}}
 	if err := o.allocate(); err != nil {
 		return nil, asError(peer, errors.Join(err, o.holds.undo()))
 	}
@@ -114,9 +119,10 @@ func (o *Offer) format() error {
 	})
 }
 
-// Terms are what the other side has to be told. They change with Adopt.
+// Terms are what the other side has to be told. They change with Adopt, and with Bind,
+// which finds out how this side reads.
 func (o *Offer) Terms() Terms {
-	return Terms{Generation: o.generation, Header: o.header.Refs()[0], Port: o.tx.Port()}
+	return Terms{Generation: o.generation, Header: o.header.Refs()[0], Port: o.tx.Port(), Access: o.access}
 }
 
 // Adopt gives the link the generation that the other side has chosen, as the

@@ -119,7 +119,7 @@ func TestAnEndAtAnyPointLeavesNothing(t *testing.T) {
 		"is killed":    func(c *sim.Call) error { c.Process.Kill(); return nil },
 		"is destroyed": func(c *sim.Call) error { c.Process.Domain().Destroy(); return nil },
 		"fails": func(c *sim.Call) error {
-			if c.Op == sim.OpRevoke || c.Op == sim.OpClose {
+			if c.Op == sim.OpRevoke || c.Op == sim.OpClose || c.Op == sim.OpUnmap {
 				return nil // what does not end is left, by nobody's fault
 			}
 			return injected
@@ -127,8 +127,8 @@ func TestAnEndAtAnyPointLeavesNothing(t *testing.T) {
 	}
 	for _, who := range []string{"initiator", "responder"} {
 		for way, end := range ways {
-			walk(t, who+" "+way, 20, func(t *testing.T, k int) bool {
-				h, one, two := guests(t, link.Options{}, link.Options{})
+			walk(t, who+" "+way, 20, func(t *testing.T, k int, opt link.Options) bool {
+				h, one, two := guests(t, opt, opt)
 				dies, stays := one, two
 				if who == "responder" {
 					dies, stays = two, one
@@ -154,13 +154,13 @@ func TestAnEndAtAnyPointLeavesNothing(t *testing.T) {
 	}
 }
 
-// walk runs test for k = 1, 2, ... until it says that there was no k-th point. At
-// least so many there must be.
-func walk(t *testing.T, name string, least int, test func(t *testing.T, k int) bool) {
+// walk runs test for k = 1, 2, ..., by copy and mapped, until both say that there was no
+// k-th point. At least so many there must be.
+func walk(t *testing.T, name string, least int, test func(t *testing.T, k int, opt link.Options) bool) {
 	for k, more := 1, true; more; k++ {
 		more = false
 		t.Run(fmt.Sprintf("%s at call %d", name, k), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { more = test(t, k) })
+			eachAccess(t, func(t *testing.T, opt link.Options) { more = test(t, k, opt) || more })
 		})
 		if !more && k <= least {
 			t.Errorf("%s: there are only %d calls", name, k-1)
@@ -171,8 +171,8 @@ func walk(t *testing.T, name string, least int, test func(t *testing.T, k int) b
 // The other side takes everything back, without a word, at each point of making
 // the link and using it.
 func TestARevocationAtAnyPointIsAnEndAndNoLie(t *testing.T) {
-	walk(t, "revoked", 8, func(t *testing.T, k int) bool {
-		h, one, two := guests(t, link.Options{}, link.Options{})
+	walk(t, "revoked", 8, func(t *testing.T, k int, opt link.Options) bool {
+		h, one, two := guests(t, opt, opt)
 		o := one.offer(two)
 		e := forge(t, two, one, o.Terms().Generation, nil)
 		e.bind(o.Terms())
@@ -209,8 +209,8 @@ func TestWaitingForTheOtherSideToBind(t *testing.T) {
 		"its domain is destroyed": {func(two *party) { two.home.Destroy() }, 2 * time.Second, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				_, one, two := guests(t, link.Options{}, link.Options{})
+			eachAccess(t, func(t *testing.T, opt link.Options) {
+				_, one, two := guests(t, opt, opt)
 				two.dom.Suspends = true
 				i, r := one.offer(two), two.offer(one)
 				if err := errors.Join(r.Adopt(i.Terms().Generation), i.Bind(r.Terms())); err != nil {
@@ -239,8 +239,8 @@ func TestWaitingForTheOtherSideToBind(t *testing.T) {
 // A release ends what the other side has made of the offer, at once.
 func TestTheOtherSideHearsOfARelease(t *testing.T) {
 	for _, suspends := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			_, one, two := guests(t, link.Options{}, link.Options{})
+		eachAccess(t, func(t *testing.T, opt link.Options) {
+			_, one, two := guests(t, opt, opt)
 			one.dom.Suspends = suspends
 			i, r := one.offer(two), two.offer(one)
 			if err := errors.Join(r.Adopt(i.Terms().Generation), r.Bind(i.Terms()), i.Bind(r.Terms())); err != nil {
@@ -267,11 +267,11 @@ func TestTheOtherSideHearsOfARelease(t *testing.T) {
 	}
 }
 
-// The header page goes first, which says that this side is gone, and ports last:
-// the death signal needs one.
+// What is mapped goes first, for its owner is about to revoke it. Of the pages the header
+// does, which says that this side is gone, and ports last: the death signal needs one.
 func TestOrderOfARelease(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h, one, two := guests(t, link.Options{}, link.Options{})
+	eachAccess(t, func(t *testing.T, opt link.Options) {
+		h, one, two := guests(t, opt, opt)
 		i, r := one.offer(two), two.offer(one)
 		if err := errors.Join(r.Adopt(i.Terms().Generation), i.Bind(r.Terms())); err != nil {
 			t.Fatal(err)
@@ -285,7 +285,11 @@ func TestOrderOfARelease(t *testing.T) {
 			t.Error(err)
 		}
 		h.Hook(nil)
-		if want := []string{"revoke 1", "revoke 16", "unbind 0", "unbind 0"}; !slices.Equal(order, want) {
+		want := []string{"revoke 1", "revoke 16", "unbind 0", "unbind 0"}
+		if opt.Access == link.AccessMap {
+			want = append([]string{"unmap 1", "unmap 16"}, want...)
+		}
+		if !slices.Equal(order, want) {
 			t.Errorf("calls are %q, want %q", order, want)
 		}
 	})
@@ -295,8 +299,8 @@ func TestOrderOfARelease(t *testing.T) {
 // there, makes a link on which nothing is lost: that side finds its events when it
 // binds.
 func TestAnEventTooEarlyDoesNoHarm(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		_, one, two := guests(t, link.Options{}, link.Options{})
+	eachAccess(t, func(t *testing.T, opt link.Options) {
+		_, one, two := guests(t, opt, opt)
 		i, r := one.offer(two), two.offer(one)
 		stray, err := two.proc.Events().Interdomain(one.dom.ID(), i.Terms().Port)
 		if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"xvsock/link"
@@ -39,8 +38,8 @@ func guests(t *testing.T, opt1, opt2 link.Options) (h *sim.Host, one, two *party
 	return h, one, two
 }
 
-// holds is how many pages and ports the party's domain has in use.
-func (p *party) holds() int { return p.home.Granted() + p.home.Ports() }
+// holds is how many pages and ports the party's domain has in use, and pages of others.
+func (p *party) holds() int { return p.home.Granted() + p.home.Ports() + p.home.Mapped() }
 
 // clean fails the test if one of the parties' domains has anything in use.
 func clean(t *testing.T, parties ...*party) {
@@ -48,6 +47,9 @@ func clean(t *testing.T, parties ...*party) {
 	for _, p := range parties {
 		if n := p.holds(); n != 0 {
 			t.Errorf("%s still holds %d pages and ports", p.home.Name(), n)
+		}
+		if n := p.home.Stuck(); n != 0 {
+			t.Errorf("%d pages of %s are still mapped by others", n, p.home.Name())
 		}
 	}
 }
@@ -120,8 +122,9 @@ func TestPeerLinkFormsCarriesBytesAndLeavesNothing(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			eachAccess(t, func(t *testing.T, opt link.Options) {
 				begin := time.Now()
+				c.one.Access, c.two.Access = opt.Access, opt.Access
 				_, one, two := guests(t, c.one, c.two)
 				a, b := pair(t, one, two)
 				if a.Pages() != c.pages[0] || b.Pages() != c.pages[1] {
@@ -136,6 +139,9 @@ func TestPeerLinkFormsCarriesBytesAndLeavesNothing(t *testing.T) {
 				for _, l := range []*link.Link{a, b} {
 					if l.Ring() != c.ring || l.MaxPayload() != c.ring/4 {
 						t.Errorf("ring is %d, payload at most %d, want %d", l.Ring(), l.MaxPayload(), c.ring)
+					}
+					if l.Access() != opt.Access || l.Mapped() != (opt.Access == link.AccessMap) {
+						t.Errorf("the access is %v", l.Access())
 					}
 				}
 				exchange(t, a, b)
@@ -157,8 +163,8 @@ func TestPeerLinkFormsCarriesBytesAndLeavesNothing(t *testing.T) {
 // Requests that cross make one link: one side adopts the generation of the other,
 // though it has offered one of its own.
 func TestCrossingOffersMakeOneLink(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		_, one, two := guests(t, link.Options{}, link.Options{})
+	eachAccess(t, func(t *testing.T, opt link.Options) {
+		_, one, two := guests(t, opt, opt)
 		a, b := one.offer(two), two.offer(one)
 		if a.Terms().Generation == b.Terms().Generation {
 			t.Fatal("two offers have one generation")
@@ -176,8 +182,8 @@ func TestCrossingOffersMakeOneLink(t *testing.T) {
 // The events that come while a link forms are not lost: who waits on it then
 // learns of the bytes that were there first.
 func TestBytesSentWhileTheOtherSideStillWaitsAreSeen(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		_, one, two := guests(t, link.Options{}, link.Options{})
+	eachAccess(t, func(t *testing.T, opt link.Options) {
+		_, one, two := guests(t, opt, opt)
 		for range 20 { // whichever event is taken first
 			i, r := one.offer(two), two.offer(one)
 			if err := errors.Join(r.Adopt(i.Terms().Generation), r.Bind(i.Terms()), i.Bind(r.Terms())); err != nil {
@@ -207,8 +213,8 @@ func TestBytesSentWhileTheOtherSideStillWaitsAreSeen(t *testing.T) {
 
 // A header page is copied once, whole.
 func TestBindCopiesTheirHeaderOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		_, one, two := guests(t, link.Options{}, link.Options{})
+	eachAccess(t, func(t *testing.T, opt link.Options) {
+		_, one, two := guests(t, opt, opt)
 		i, r := one.offer(two), two.offer(one)
 		before := two.home.Counts()
 		if err := errors.Join(r.Adopt(i.Terms().Generation), r.Bind(i.Terms())); err != nil {
@@ -223,18 +229,24 @@ func TestBindCopiesTheirHeaderOnce(t *testing.T) {
 
 // A polling end makes a peer link too.
 func TestPollingEndsOfAPeerLink(t *testing.T) {
-	_, one, two := guests(t, link.Options{Poll: time.Millisecond}, link.Options{})
+	for _, access := range []link.Access{link.AccessCopy, link.AccessMap} {
+		t.Run(access.String(), func(t *testing.T) { pollingEnds(t, access) })
+	}
+}
+
+func pollingEnds(t *testing.T, access link.Access) {
+	_, one, two := guests(t, link.Options{Access: access}, link.Options{Access: access})
 	a, b := pair(t, one, two)
-	slept := a.Wakeups()
-	begin := time.Now()
-	if err := a.Wait(time.Microsecond); err != nil { // finds the wake of the beginning
-		t.Fatal(err)
+	for range 2 { // the first finds what making the link has left
+		link.Heat(a)
+		if _, err := a.Poll(); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := a.Wait(time.Microsecond); err != nil {
-		t.Fatal(err)
+	if a.Hot() {
+		t.Error("after a poll in vain the link is hot still")
 	}
-	if took := time.Since(begin); took < time.Millisecond || a.Wakeups() == slept+2 {
-		t.Errorf("two Waits took %v and slept %d times: the end does not poll", took, a.Wakeups()-slept)
-	}
+	link.Heat(a)
+	link.Heat(b)
 	exchange(t, a, b)
 }

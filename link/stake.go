@@ -11,14 +11,16 @@ import (
 )
 
 // stake is what this domain has put into one link, or into the attempt at one:
-// pages granted to peer and event channels bound for it, in the order in which
-// they came. Whoever holds a stake ends it once, by release or by undo.
+// pages granted to peer, event channels bound for it, and pages of peer that are
+// mapped, each in the order in which they came. Whoever holds a stake ends it once,
+// by release or by undo.
 type stake struct {
 	dom      *Domain
 	peer     xen.DomID
 	ledger   *Ledger
 	pages    []grant.Pages
 	channels []evtchn.Channel
+	mappings []grant.Mapping
 }
 
 // share grants n more pages; what names them in the error.
@@ -73,6 +75,17 @@ func (s *stake) interdomain(port xen.Port) (evtchn.Channel, error) {
 	return c, nil
 }
 
+// claim asks for the events of the domain; nil: they cannot be had.
+func (s *stake) claim() evtchn.Claim {
+	if s.dom == nil {
+		return nil // a loop
+	}
+	if c, ok := s.dom.Events.(evtchn.Claimer); ok {
+		return c.Claim()
+	}
+	return nil
+}
+
 // count is the number of pages granted.
 func (s *stake) count() (n int) {
 	for _, p := range s.pages {
@@ -98,13 +111,19 @@ func (s *stake) undo() error {
 	return err
 }
 
-// giveBack revokes the pages and then unbinds the channels, in this order, since a
-// grant whose end sends an event holds on to the port. In between it tells the other
-// side, where the kernel does not. Channels of before a resume are left as they are,
-// which is no error; resumed says that there were some.
+// giveBack unmaps what is peer's, revokes the pages and then unbinds the channels, in
+// this order. Peer's pages come first: once it sees ours end it revokes them, and they
+// would stay pinned in its kernel until this side gets there. The channels come last,
+// since a grant whose end sends an event holds on to the port. Before them it tells the
+// other side, where the kernel does not. Channels of before a resume are left as they
+// are, which is no error; resumed says that there were some. A mapping of before a resume
+// is unmapped like any other: the hypervisor has forgotten it, this kernel has not.
 func (s *stake) giveBack(tell bool) (resumed bool, err error) {
 	tell = tell && s.dom != nil && s.dom.Suspends // a loop has no domain
 	var errs []error
+	for _, m := range s.mappings {
+		errs = append(errs, m.Unmap())
+	}
 	for _, p := range s.pages {
 		errs = append(errs, p.Revoke())
 	}

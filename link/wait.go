@@ -1,93 +1,37 @@
 package link
 
-import (
-	"time"
+import "time"
 
-	"xvsock/ring"
-)
-
-// Wait returns nil when there may be something new to read or room to write,
-// when Wake was called, or after d (0: no limit); or why the link has ended. In
-// every case the other side's header has been fetched once, so that a link which
-// is waited on every second is probed every second.
-//
-// A side that polls says so in its header and then looks for itself, until the
-// polling bound is spent (wake-up rule W4: awake is 1 only while its owner
-// polls; to sleep, awake goes to 0, then one more fetch, then the ports are
-// unmasked). It sleeps only after a fetch that brought no news with awake at 0: a
-// pair of words that was caught half written counts as news. A side that does not
-// poll needs no fetch before it sleeps: what came after its last fetch has left an
-// event pending.
-func (l *Link) Wait(d time.Duration) error {
-	if l.poll > 0 {
-		if news, err := l.pollRings(); news || err != nil {
-			return err
+// Look implements mux.Transport: it fetches the other side's header once. After a
+// Sleep that nothing has ended it asks the hypervisor for the other domain where the
+// fetch does not.
+func (l *Link) Look() error {
+	if l.quiet.Swap(false) {
+		if err := l.probe(); err != nil {
+			return l.fail(err)
 		}
+	}
+	if _, err := l.view(); err != nil {
+		return err
+	}
+	return l.ended()
+}
+
+// Sleep implements mux.Transport. It touches no ring.
+func (l *Link) Sleep(d time.Duration) error {
+	if l.claimed.Load() {
+		_, err := l.await(d, nil, nil)
+		return err
 	}
 	if err := l.unmask(); err != nil {
 		return l.fail(err)
 	}
-	if err := l.await(d); err != nil {
-		return err
+	began := time.Now()
+	event, err := l.await(d, l.rx.Event(), l.tx.Event())
+	if err == nil && event {
+		l.heat.slept(time.Since(began) < shortSleep)
 	}
-	if err := l.fetch(); err != nil {
-		return err
-	}
-	return l.ended() // an event may have come with the end
-}
-
-// fetch looks at the other side's header once.
-func (l *Link) fetch() error {
-	if _, err := l.end.Fetch(); err != nil {
-		return l.fail(err)
-	}
-	return nil
-}
-
-// pollRings looks for news without sleeping, for as long as the bound allows.
-func (l *Link) pollRings() (news bool, err error) {
-	l.end.Awake(true)
-	for stop := time.Now().Add(l.poll); !news && err == nil && time.Now().Before(stop); {
-		if news, err = l.look(); l.woken() {
-			news = true
-		}
-	}
-	l.end.Awake(false)
-	if !news && err == nil {
-		news, err = l.settle()
-	}
-	if err != nil {
-		return false, l.fail(err)
-	}
-	return news, l.Err()
-}
-
-// look fetches once, and tells the other side at once if that found it waiting for
-// room which is there (wake-up rule W2). A position caught half stored is no news
-// to wake anybody for.
-func (l *Link) look() (news bool, err error) {
-	if news, err = l.end.Fetch(); err != nil {
-		return false, err
-	}
-	return news && !l.end.Unsettled(), l.end.Flush()
-}
-
-// settleTries is how often settle looks, with pauses from 1 ms that double up to
-// 64 ms, a third of a second in all: for an honest side that was stopped between
-// two stores.
-const settleTries = 10
-
-// settle is the fetch before sleep. It must not leave a position half stored: if
-// the other side saw us awake before it was done, no event follows. One that never
-// settles is a lie, and would otherwise keep this side from sleeping for ever.
-func (l *Link) settle() (news bool, err error) {
-	for try := range settleTries {
-		if news, err = l.look(); news || err != nil || !l.end.Unsettled() {
-			return news, err
-		}
-		time.Sleep(time.Millisecond << min(try, 6))
-	}
-	return false, &ring.LieError{Word: "position", Why: "stays half stored"}
+	return err
 }
 
 // woken reports whether Wake was called or the link has ended.
@@ -111,8 +55,8 @@ func (l *Link) unmask() error {
 	return l.tx.Unmask()
 }
 
-// await sleeps until an event, Wake, the end of the link, or d.
-func (l *Link) await(d time.Duration) error {
+// await sleeps until an event of rx or tx, Wake, the end of the link, or d.
+func (l *Link) await(d time.Duration, rx, tx <-chan struct{}) (event bool, err error) {
 	var expired <-chan time.Time
 	if d > 0 {
 		l.timer.Reset(d)
@@ -121,12 +65,15 @@ func (l *Link) await(d time.Duration) error {
 	}
 	l.sleep.Add(1)
 	select {
-	case <-l.rx.Event():
-	case <-l.tx.Event():
+	case <-rx:
+		return true, nil
+	case <-tx:
+		return true, nil
 	case <-l.wake:
 	case <-expired:
+		l.quiet.Store(true)
 	case <-l.done:
-		return l.Err()
+		return false, l.Err()
 	}
-	return nil
+	return false, nil
 }

@@ -91,7 +91,7 @@ func (c *Conn) RemoteAddr() net.Addr { return Addr{c.key.remote} }
 
 // Read implements net.Conn.
 func (c *Conn) Read(p []byte) (int, error) {
-	n, update, last, err := c.recv.read(p)
+	n, update, last, err := c.recv.read(p, c.serveRead)
 	switch {
 	case last:
 		c.s.locked(c.settleShutdown)
@@ -99,6 +99,16 @@ func (c *Conn) Read(p []byte) (int, error) {
 		c.s.locked(func() { c.want(pendCreditUpdate) })
 	}
 	return n, err
+}
+
+// serveRead looks for what a Read waits for.
+func (c *Conn) serveRead() { c.s.serve(c, (*Conn).readable) }
+
+// readable says whether a Read that waits would return.
+func (c *Conn) readable() bool {
+	c.recv.mu.Lock()
+	defer c.recv.mu.Unlock()
+	return c.recv.awaited()
 }
 
 // CloseRead shuts the receiving half: Read returns io.EOF from now on, what was

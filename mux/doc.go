@@ -25,8 +25,9 @@
 // made until it is gone.
 //
 // A Session has one goroutine, the pump, which is the caller of Run. It
-// receives every frame, keeps all timers, and never waits for a connection.
-// Writers put their frames into the ring themselves; when the ring is full they
-// queue, and whoever finds room next, the pump or another writer, sends for
-// them in turn.
+// receives frames, keeps all timers, and never waits for a connection. While the
+// other side acts so soon that sleeping does not pay, whoever waits in Read or
+// Write does that work itself (duty). Writers put their frames into the ring
+// themselves; when the ring is full they queue, and whoever finds room next sends
+// for them in turn.
 package mux

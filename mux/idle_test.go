@@ -130,9 +130,9 @@ type waitCounter struct {
 	n atomic.Int64
 }
 
-func (w *waitCounter) Wait(d time.Duration) error {
+func (w *waitCounter) Sleep(d time.Duration) error {
 	w.n.Add(1)
-	return w.Transport.Wait(d)
+	return w.Transport.Sleep(d)
 }
 
 // Whether the other side may have heard of a Dial decides whether it can be tried

@@ -135,7 +135,7 @@ func carry(w net.Conn) (*muxtest.End, func()) {
 	room := make(chan struct{}, 1)
 	go func() { // from the link to the stream, and waking for both
 		defer func() { done <- struct{}{} }()
-		for wire.Wait(0) == nil {
+		for wire.Sleep(0) == nil && wire.Look() == nil {
 			select {
 			case room <- struct{}{}:
 			default:

@@ -1,7 +1,6 @@
 package mux
 
 import (
-	"fmt"
 	"runtime/debug"
 	"time"
 )
@@ -28,11 +27,14 @@ const (
 // A panic in the pump is a bug of ours. It ends this link as any other reason
 // does, and not the process, which may be PID 1 (rule R16).
 func (s *Session) Run() (err error) {
+	if s.foreign != nil {
+		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // of this goroutine
+	}
 	defer func() {
 		if bug := recover(); bug != nil {
-			err = fmt.Errorf("%w: %v", ErrBug, bug)
-			s.cfg.Log.Error("link ended by a bug", "bug", bug, "stack", string(debug.Stack()))
+			err = s.crash(bug)
 		}
+		s.duty.retire()
 		s.end(err)
 	}()
 	return s.pump()
@@ -51,24 +53,58 @@ func (s *Session) end(err error) {
 	}
 }
 
-func (s *Session) pump() error {
-	for {
-		frames, err := s.receive()
-		if err != nil {
-			return err
+// pump has the duty whenever something may have happened and nobody else has it,
+// and sleeps in between.
+func (s *Session) pump() (err error) {
+	for wait := time.Duration(0); err == nil; err = s.t.Sleep(wait) {
+		s.duty.answer()
+		if !s.duty.take() {
+			continue // who has it will call
 		}
-		wait, err := s.turn(time.Now(), frames > 0)
-		if err != nil {
-			return err
-		}
-		s.flush()
-		if frames == maxBatch {
-			continue
-		}
-		if err := s.t.Wait(wait); err != nil {
+		if wait, err = s.shift(); err != nil {
 			return err
 		}
 	}
+	return err
+}
+
+// shift is the pump's time on duty: it deals with what has come, and stays while
+// that goes on. It returns how long the pump may sleep then.
+func (s *Session) shift() (wait time.Duration, err error) {
+	defer s.duty.leave()
+	if err := s.t.Look(); err != nil {
+		return 0, err
+	}
+	s.duty.now = time.Now()
+	for news := true; news && err == nil; {
+		var frames int
+		if frames, wait, err = s.work(); err == nil && frames < maxBatch {
+			news, err = s.stay()
+		}
+	}
+	return wait, err
+}
+
+// stay looks whether the pump is to stay. Only Relays have nobody else who would
+// wait for the other side on the spot.
+func (s *Session) stay() (news bool, err error) {
+	if s.relays.Load() > 0 && s.t.Hot() {
+		return s.t.Poll()
+	}
+	return s.t.Rest()
+}
+
+// work receives what is there, and sends what may be sent now.
+func (s *Session) work() (frames int, wait time.Duration, err error) {
+	s.duty.tick()
+	if frames, err = s.receive(); err != nil {
+		return 0, 0, err
+	}
+	if wait, err = s.turn(s.duty.now, frames > 0); err != nil {
+		return 0, 0, err
+	}
+	s.flush()
+	return frames, wait, nil
 }
 
 // turn ends what has lingered or waited long enough, judges silence, sends what waits and

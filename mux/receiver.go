@@ -31,6 +31,9 @@ type receiver struct {
 	budget *Budget
 	booked int64 // bytes of budget held
 
+	dest   []byte // of the Read that waits, filled up to placed; nil: none waits
+	placed int
+
 	ready  bool  // the other side may send
 	eof    bool  // nothing more will come or be taken
 	last   bool  // when this is read, the connection is over
@@ -83,14 +86,32 @@ func (r *receiver) fill(a, b []byte) (wrong string) {
 	case n == 0:
 		return ""
 	}
-	r.grow(r.got - r.taken + n)
-	r.write(a)
-	r.write(b)
+	a, b = r.place(a, b)
+	if rest := uint32(len(a) + len(b)); rest > 0 {
+		r.grow(r.got - r.taken + rest)
+		r.write(a)
+		r.write(b)
+	}
 	if told := r.told.Load(); uint32(told)+uint32(told>>32)-r.got < r.window/4 {
 		r.tight = true
 	}
 	r.cond.Broadcast()
 	return ""
+}
+
+// place puts what is next for the Read that waits where it is wanted, if nothing is
+// buffered before it, and returns the rest.
+func (r *receiver) place(a, b []byte) (restA, restB []byte) {
+	if r.got != r.taken || r.placed == len(r.dest) {
+		return a, b
+	}
+	n := copy(r.dest[r.placed:], a)
+	m := copy(r.dest[r.placed+n:], b)
+	r.placed += n + m
+	r.got += uint32(n + m)
+	r.taken = r.got
+	r.offer.Store(uint64(r.window)<<32 | uint64(r.taken))
+	return a[n:], b[m:]
 }
 
 func (r *receiver) write(p []byte) {
@@ -120,8 +141,9 @@ func (r *receiver) grow(n uint32) {
 }
 
 // read is Conn.Read without what follows from it. update says that the other
-// side should be told of its credit, last that the connection is over.
-func (r *receiver) read(p []byte) (n int, update, last bool, err error) {
+// side should be told of its credit, last that the connection is over. serve is
+// called without a lock before it sleeps, and may bring what it waits for.
+func (r *receiver) read(p []byte, serve func()) (n int, update, last bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for {
@@ -140,8 +162,36 @@ func (r *receiver) read(p []byte) (n int, update, last bool, err error) {
 		case r.err != nil:
 			return 0, false, false, r.err
 		}
+		if n = r.wait(p, serve); n > 0 {
+			return n, r.due(), r.last && r.got == r.taken, nil
+		}
+	}
+}
+
+// wait waits until there may be something for a Read into p, and returns how much of
+// it was put there already.
+func (r *receiver) wait(p []byte, serve func()) (n int) {
+	if mine := r.dest == nil; mine {
+		r.dest = p
+		defer func() {
+			if n = r.placed; n > 0 {
+				r.caughtUp()
+			}
+			r.dest, r.placed = nil, 0
+		}()
+	}
+	r.mu.Unlock()
+	serve()
+	r.mu.Lock()
+	if !r.awaited() {
 		r.cond.Wait()
 	}
+	return 0
+}
+
+// awaited says whether a Read that waits would return.
+func (r *receiver) awaited() bool {
+	return r.placed > 0 || r.got != r.taken || r.eof || r.err != nil || r.closed || r.deadline.passed()
 }
 
 func (r *receiver) take(p []byte) int {
@@ -150,17 +200,22 @@ func (r *receiver) take(p []byte) int {
 	n := copy(p[:want], r.buf[at:])
 	n += copy(p[n:want], r.buf)
 	r.taken += uint32(n)
-	if r.got == r.taken && r.tight {
-		r.widen()
-	}
-	r.offer.Store(uint64(r.window)<<32 | uint64(r.taken))
+	r.caughtUp()
 	return n
 }
 
-// widen doubles the window: the reader has taken all there was although the
-// sender had come near the window's end, so it was the window that slowed both.
+// caughtUp follows what a reader has taken. If that is all there was although the
+// sender had come near the window's end, it was the window that slowed both, and
+// it doubles.
+func (r *receiver) caughtUp() {
+	if r.got == r.taken && r.tight {
+		r.tight = false
+		r.widen()
+	}
+	r.offer.Store(uint64(r.window)<<32 | uint64(r.taken))
+}
+
 func (r *receiver) widen() {
-	r.tight = false
 	if r.window < maxWindow && !r.eof && r.err == nil && r.budget.grow(int64(r.window)) {
 		r.booked += int64(r.window)
 		r.window *= 2

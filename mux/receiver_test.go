@@ -45,7 +45,7 @@ func TestReceiverIsAFIFO(t *testing.T) {
 				}
 			} else if model.Len() > 0 {
 				p := make([]byte, rapid.IntRange(1, 50<<10).Draw(t, "bytes"))
-				n, update, _, err := r.read(p)
+				n, update, _, err := r.read(p, nobody)
 				want := model.Next(len(p))
 				if err != nil || !bytes.Equal(p[:n], want) {
 					t.Fatalf("read %d bytes, %v, want %d", n, err, len(want))
@@ -94,7 +94,7 @@ func TestWindowGrowsWithItsReader(t *testing.T) {
 				fillWindow(r)
 				for int(r.got-r.taken) > test.leave {
 					p := p[:min(len(p), int(r.got-r.taken)-test.leave)]
-					if _, update, _, _ := r.read(p); update {
+					if _, update, _, _ := r.read(p, nobody); update {
 						r.stamp()
 					}
 				}
@@ -113,7 +113,7 @@ func TestWindowStaysWithoutNeed(t *testing.T) {
 	r := newReceiver(NewBudget(1<<20, nil), 0)
 	for range 1000 {
 		r.fill(make([]byte, 1000), nil)
-		if _, update, _, _ := r.read(make([]byte, 1000)); update {
+		if _, update, _, _ := r.read(make([]byte, 1000), nobody); update {
 			r.stamp()
 		}
 	}
@@ -125,7 +125,7 @@ func TestWindowStaysWithoutNeed(t *testing.T) {
 func TestUpdateIsDue(t *testing.T) {
 	r := newReceiver(NewBudget(1<<20, nil), 0)
 	read := func(n int) bool {
-		_, update, _, _ := r.read(make([]byte, n))
+		_, update, _, _ := r.read(make([]byte, n), nobody)
 		return update
 	}
 	r.fill(make([]byte, 30<<10), nil)
@@ -163,13 +163,13 @@ func TestReceiverEnds(t *testing.T) {
 		t.Error("data after the end was taken")
 	}
 	p := make([]byte, 2)
-	if _, _, last, _ := r.read(p); last {
+	if _, _, last, _ := r.read(p, nobody); last {
 		t.Error("last before the last byte")
 	}
-	if n, _, last, _ := r.read(p); n != 1 || !last {
+	if n, _, last, _ := r.read(p, nobody); n != 1 || !last {
 		t.Errorf("read %d, last %v, want the last byte", n, last)
 	}
-	if _, _, _, err := r.read(p); err != io.EOF {
+	if _, _, _, err := r.read(p, nobody); err != io.EOF {
 		t.Errorf("read() = %v, want io.EOF", err)
 	}
 	r.settle()
@@ -177,3 +177,6 @@ func TestReceiverEnds(t *testing.T) {
 		t.Errorf("%d bytes used with nothing buffered", b.Used())
 	}
 }
+
+// nobody is who serves in a receiver of its own.
+func nobody() {}

@@ -69,7 +69,7 @@ func newRelayed(s *Session, r Relay, k tuple, typ uint16, incoming bool) *relaye
 	t.lane.init(k, t)
 	t.cond.L = &s.mu
 	t.awaitAnswer()
-	s.relays++
+	s.relays.Add(1)
 	if incoming {
 		s.unanswered++
 	}
@@ -257,7 +257,7 @@ func (t *relayed) gone() {
 	t.inControl.leave()
 	t.inTimed.leave()
 	t.stopSend()
-	t.s.relays--
+	t.s.relays.Add(-1)
 	t.s.leave(t.key)
 	t.s.wakeFor(t)
 }

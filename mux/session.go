@@ -91,16 +91,18 @@ func (cfg *Config) setDefaults() {
 
 // Session is one side of all connections of a link.
 //
-// Locks are taken in this order: Conn.writing, Session.mu, receiver.mu and
+// Locks are taken in this order: Conn.writing, duty, Session.mu, receiver.mu and
 // table.mu. Route, Permit, Offer, Deliver and the transport's Flush, Wait and Peek
 // are called without any; Reserve, Commit, Want, Permit.Release, Relay.Reset and Lost
 // and the function of a Review under Session.mu; Fail and Wake with or without it.
 type Session struct {
 	cfg        Config
 	t          Transport
+	foreign    Foreign // t, if peeked bytes may fault; else nil
 	maxPayload int
 
 	table table
+	duty  duty
 
 	mu      sync.Mutex
 	tx      sender
@@ -119,15 +121,15 @@ type Session struct {
 	since   time.Time // last change between no tuple and some
 	theirs  bool      // the other side made the last tuple
 
-	relays     int     // relayed tuples
-	unanswered int     // those of them that the other side asked for and nobody answered
-	lost       []Relay // that were told of the link's end
+	relays     atomic.Int64 // relayed tuples; moves under mu
+	unanswered int          // those of them that the other side asked for and nobody answered
+	lost       []Relay      // that were told of the link's end
 
 	reviews atomic.Uint64 // begun; moves under mu
 
-	rxSeq     uint32    // the pump's
-	delivered Relay     // the pump's: took frames and was not flushed
-	lieLogged time.Time // the pump's
+	rxSeq     uint32    // under duty
+	delivered Relay     // under duty: took frames and was not flushed
+	lieLogged time.Time // under duty
 
 	rxFrames, rxBytes atomic.Uint64
 	strays, lies      atomic.Uint64
@@ -139,7 +141,11 @@ func NewSession(t Transport, cfg Config) *Session {
 	cfg.setDefaults()
 	s := &Session{cfg: cfg, t: t, maxPayload: t.MaxPayload(), since: time.Now()}
 	s.table.entries = make(map[tuple]entry)
+	if f, ok := t.(Foreign); ok && f.Mapped() {
+		s.foreign = f
+	}
 	s.tx.init(t)
+	s.duty.init(t.Wake)
 	return s
 }
 

@@ -22,7 +22,7 @@ func (s *Session) Stats() Stats {
 	defer s.mu.Unlock()
 	return Stats{
 		Open:          s.table.len(),
-		Relayed:       s.relays,
+		Relayed:       int(s.relays.Load()),
 		Since:         s.since,
 		FramesIn:      s.rxFrames.Load(),
 		FramesOut:     s.tx.frames.Load(),

@@ -204,9 +204,9 @@ type waitRecorder struct {
 	last atomic.Int64
 }
 
-func (w *waitRecorder) Wait(d time.Duration) error {
+func (w *waitRecorder) Sleep(d time.Duration) error {
 	w.last.Store(int64(d))
-	return w.Transport.Wait(d)
+	return w.Transport.Sleep(d)
 }
 
 // A link without connections costs nothing, one with is probed every second.

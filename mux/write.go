@@ -51,7 +51,13 @@ func (c *Conn) startWrite(p []byte) (done bool, err error) {
 func (c *Conn) finishWrite(size int) (int, error) {
 	c.s.mu.Lock()
 	defer c.s.unlock()
-	for len(c.out) > 0 && !c.deadline.passed() {
+	for serve := true; len(c.out) > 0 && !c.deadline.passed(); serve = !serve {
+		if serve {
+			c.s.mu.Unlock()
+			c.s.serve(c, (*Conn).written)
+			c.s.mu.Lock()
+			continue
+		}
 		c.cond.Wait()
 	}
 	if c.wrote == size {
@@ -64,6 +70,13 @@ func (c *Conn) finishWrite(size int) (int, error) {
 	c.stopWrite()
 	c.s.tx.drain()
 	return c.wrote, err
+}
+
+// written says whether a Write that waits would return.
+func (c *Conn) written() bool {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	return len(c.out) == 0 || c.deadline.passed()
 }
 
 func (c *Conn) writable() error {

@@ -59,6 +59,8 @@ type End struct {
 	rx receiver
 	tx sender
 
+	peerAwake atomic.Bool // as of the last Fetch
+
 	cause atomic.Pointer[error]
 	fence atomic.Uint32 // touched for the barrier alone
 }

@@ -58,6 +58,9 @@ func (e *End) Flush() error {
 	if err := e.dead(); err != nil {
 		return err
 	}
+	if e.peer != nil {
+		e.witness()
+	}
 	if err := e.tx.due.send(e.notifyTx); err != nil {
 		return e.fail(fmt.Errorf("notify of data: %w", err))
 	}
@@ -65,6 +68,17 @@ func (e *End) Flush() error {
 		return e.fail(fmt.Errorf("notify of space: %w", err))
 	}
 	return nil
+}
+
+// witness looks whether the other side polls, after all that was stored so far, where
+// that costs a load (W3). (model/ring.pml: Flush.)
+func (e *End) witness() {
+	tx, rx := e.tx.due.stores.Load(), e.rx.due.stores.Load()
+	if e.tx.due.told.Load() >= tx && e.rx.due.told.Load() >= rx || loadLE32(e.peer.words.awake) == 0 {
+		return
+	}
+	e.tx.due.acknowledge(tx)
+	e.rx.due.acknowledge(rx)
 }
 
 // Awake publishes whether the receiving goroutine polls (W4). After

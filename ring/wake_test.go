@@ -137,6 +137,9 @@ func TestW3AwakeFetchedAfterTheStoreSparesTheNotify(t *testing.T) {
 func TestW3AwakeFetchedBeforeTheStoreProvesNothing(t *testing.T) {
 	forEachDirection(t, func(t *testing.T, d direction) {
 		from, to := d.pair(t, size)
+		if d.kind == mapMode {
+			return // Flush looks for itself: see the next test
+		}
 		to.Awake(true)
 		from.fetch(t)
 		from.send(t, pattern(0, 10))
@@ -155,6 +158,27 @@ func TestW3AwakeFetchedBeforeTheStoreProvesNothing(t *testing.T) {
 		to.Discard(30)
 		to.notifies(t, "awake was seen before space was freed", 0, 1)
 	})
+}
+
+// Where the header is mapped, Flush loads awake itself, after the stores.
+func TestW3AMappedAwakeCountsAtTheFlush(t *testing.T) {
+	from, to := newPair(t, mapMode, size)
+	to.Awake(true)
+	from.send(t, pattern(0, 10))
+	from.notifies(t, "awake after the store", 0, 0)
+	to.Awake(false)
+	from.notifies(t, "asleep, and told by the fact that it was awake", 0, 0)
+
+	from.send(t, pattern(10, 10))
+	from.notifies(t, "asleep after the store", 1, 0)
+	to.fetch(t)
+	from.Want(size)
+	to.fetch(t)
+	to.peek(t, 20)
+	from.Awake(true)
+	to.Discard(20)
+	from.Awake(false)
+	to.notifies(t, "asleep after space was freed", 0, 1)
 }
 
 // A store that comes while the header is copied may be later than the word.

@@ -131,7 +131,9 @@ func (h *Host) unpin(p *page) {
 		}
 	case p.stuck:
 		p.owner.table.release(p)
-		h.poison(p)
+		if !p.block.proc.dead { // the goroutines of one that was killed may still be at it
+			h.poison(p)
+		}
 	}
 }
 

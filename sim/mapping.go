@@ -67,6 +67,19 @@ func (g *Grants) Map(from xen.DomID, refs []grant.Ref) (grant.Mapping, error) {
 	return m, nil
 }
 
+// Mapped returns how many pages of others the domain's processes map, those of before a
+// restore included, until they are unmapped.
+func (d *Domain) Mapped() (n int) {
+	d.host.mu.RLock()
+	defer d.host.mu.RUnlock()
+	for p := range d.processes {
+		for m := range p.mappings {
+			n += len(m.list)
+		}
+	}
+	return n
+}
+
 // Bytes implements grant.Mapping. After Unmap it is nil.
 func (m *mapping) Bytes() []byte {
 	h := m.proc.dom.host

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"xvsock/mux"
 	"xvsock/vsock"
@@ -231,6 +232,7 @@ func TestReviewEndsWhatIsNoLongerAllowed(t *testing.T) {
 				}
 				a2.Close()
 				b2.Close()
+				time.Sleep(time.Millisecond) // the pump leaves it to readers at first
 				synctest.Wait()
 				if n := doormen[0].held() + doormen[1].held(); n != 0 {
 					t.Errorf("%d permits are held", n)

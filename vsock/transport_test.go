@@ -56,11 +56,19 @@ func push(t *testing.T, l *link.Link, n int) {
 	}
 }
 
-// waitsFor returns how long Wait took.
+// wait sleeps and looks, as package mux does.
+func wait(l *link.Link, d time.Duration) error {
+	if err := l.Sleep(d); err != nil {
+		return err
+	}
+	return l.Look()
+}
+
+// waitsFor returns how long wait took.
 func waitsFor(t *testing.T, l *link.Link, d time.Duration) time.Duration {
 	t.Helper()
 	begin := time.Now()
-	if err := l.Wait(d); err != nil {
+	if err := wait(l, d); err != nil {
 		t.Fatal(err)
 	}
 	return time.Since(begin)
@@ -118,17 +126,17 @@ func TestALinkKeepsTheContractOfATransport(t *testing.T) {
 					t.Errorf("Reserve(%d) gives %d bytes", n, len(a)+len(b))
 				}
 			}
-			if err := errors.Join(own.Commit(ring/2), own.Flush(), other.Wait(0)); err != nil {
+			if err := errors.Join(own.Commit(ring/2), own.Flush(), wait(other, 0)); err != nil {
 				t.Fatal(err)
 			}
 			if a, b, err := other.Peek(ring); len(a)+len(b) != ring/2 || err != nil {
 				t.Errorf("%d bytes arrived, %v", len(a)+len(b), err)
 			}
 		}},
-		{"Wait ends with the room that was wanted, and not with less", func(t *testing.T, own, other *link.Link) {
+		{"Sleep ends with the room that was wanted, and not with less", func(t *testing.T, own, other *link.Link) {
 			push(t, own, ring)
 			own.Want(2048)
-			if err := errors.Join(own.Flush(), other.Wait(0)); err != nil {
+			if err := errors.Join(own.Flush(), wait(other, 0)); err != nil {
 				t.Fatal(err)
 			}
 			var reader sync.WaitGroup
@@ -155,20 +163,20 @@ func TestALinkKeepsTheContractOfATransport(t *testing.T) {
 				t.Errorf("MaxPayload is %d", n)
 			}
 		}},
-		{"Fail ends a Wait, and its first reason is what all return from then on", func(t *testing.T, own, other *link.Link) {
+		{"Fail ends a Sleep, and its first reason is what all return from then on", func(t *testing.T, own, other *link.Link) {
 			first := errors.New("first")
 			time.AfterFunc(time.Second, func() {
 				bareLink{own}.Fail(first)
 				bareLink{own}.Fail(errors.New("second"))
 			})
 			begin := time.Now()
-			if err := own.Wait(0); !errors.Is(err, first) || time.Since(begin) != time.Second {
+			if err := wait(own, 0); !errors.Is(err, first) || time.Since(begin) != time.Second {
 				t.Errorf("Wait returned %v after %v", err, time.Since(begin))
 			}
 			for range 50 { // what comes at the same time hides it no more
 				own.Wake()
 				push(t, other, 32)
-				if err := own.Wait(time.Second); !errors.Is(err, first) {
+				if err := wait(own, time.Second); !errors.Is(err, first) {
 					t.Fatalf("Wait returns %v", err)
 				}
 			}

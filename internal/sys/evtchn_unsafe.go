@@ -2,6 +2,8 @@ package sys
 
 import (
 	"io"
+	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -70,7 +72,16 @@ func NotifyPort(f *FD, port uint32) error {
 // device sends no further event of these ports until they are written back.
 func ReadPorts(f *FD, ports []uint32) (int, error) {
 	// The kernel fills in whole native words, so the slice is the buffer.
-	n, err := f.readWaiting(unsafe.Pointer(unsafe.SliceData(ports)), 4*uintptr(len(ports)))
+	return portCount(f.readWaiting(unsafe.Pointer(unsafe.SliceData(ports)), 4*uintptr(len(ports))))
+}
+
+// TakePorts is ReadPorts where events are known to be there, and nobody else reads.
+func TakePorts(f *FD, ports []uint32) (int, error) {
+	return portCount(f.readAtOnce(unsafe.Pointer(unsafe.SliceData(ports)), 4*uintptr(len(ports))))
+}
+
+// portCount turns bytes into ports.
+func portCount(n int, err error) (int, error) {
 	if err != nil {
 		return 0, err
 	}
@@ -78,6 +89,23 @@ func ReadPorts(f *FD, ports []uint32) (int, error) {
 		return 0, io.ErrUnexpectedEOF
 	}
 	return n / 4, nil
+}
+
+// pollFD is struct pollfd.
+type pollFD struct {
+	fd      int32
+	events  int16
+	revents int16
+}
+
+const pollIn = 1 // POLLIN
+
+// PollPorts waits until ReadPorts would return at once, or for d, and says which.
+func PollPorts(f *FD, d time.Duration) (ready bool, err error) {
+	p := pollFD{events: pollIn}
+	timeout := syscall.NsecToTimespec(int64(d))
+	n, err := f.pollAtOnce(&p, &timeout)
+	return n > 0, err
 }
 
 // WritePort lets further events of port through. A port that f has not bound,

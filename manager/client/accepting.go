@@ -139,7 +139,7 @@ func (c *Client) answer(j *job, p *peer, o *link.Offer, ind *indication) (*link.
 	terms := linkTerms(ind.Terms)
 	err := o.Adopt(terms.Generation)
 	if err == nil {
-		err = o.Bind(terms)
+		err = c.bind(p, o, terms)
 	}
 	if err == nil {
 		err = c.agree(j, p, ind, o.Terms())
@@ -194,9 +194,21 @@ func (c *Client) refuse(ind *indication, err error) {
 
 // linkTerms and wireTerms are the same, as package link and as port 1 says them.
 func linkTerms(t port1.Terms) link.Terms {
-	return link.Terms{Generation: t.Generation, Header: t.Header, Port: t.Events}
+	return link.Terms{Generation: t.Generation, Header: t.Header, Port: t.Events, Access: linkAccess(t.Access)}
 }
 
 func wireTerms(t link.Terms) port1.Terms {
-	return port1.Terms{Generation: t.Generation, Header: t.Header, Events: t.Port, Access: port1.AccessCopy}
+	w := port1.Terms{Generation: t.Generation, Header: t.Header, Events: t.Port, Access: port1.AccessCopy}
+	if t.Access == link.AccessMap {
+		w.Access = port1.AccessMap
+	}
+	return w
+}
+
+// linkAccess is the access of port 1 as package link says it. What is not map is copy.
+func linkAccess(a port1.Access) link.Access {
+	if a == port1.AccessMap {
+		return link.AccessMap
+	}
+	return link.AccessCopy
 }

@@ -105,7 +105,7 @@ func (c *Client) initiate(j *job, p *peer, rec *record) (*link.Link, error) {
 	if err := resultError(rsp.Result); err != nil {
 		return nil, c.release(o, err)
 	}
-	if err := o.Bind(linkTerms(rsp.Terms)); err != nil {
+	if err := c.bind(p, o, linkTerms(rsp.Terms)); err != nil {
 		return nil, c.release(o, err)
 	}
 	return c.complete(j, o)

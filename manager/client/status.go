@@ -16,10 +16,11 @@ type Peer struct {
 	UUID       string // as the toolstack writes it; "" if it has none
 	Attachment port1.Attachment
 	Out, In    []port1.Range // what may be connected to there, and from there; not to be changed
-	Access     port1.Access
-	State      string // of the link: idle, offering, accepting, up
-	Generation uint64 // of the link; 0 unless it is up
-	Serial     uint64 // of the link; 0 unless it is up
+	Access     port1.Access  // the most that a link may use
+	State      string        // of the link: idle, offering, accepting, up
+	Generation uint64        // of the link; 0 unless it is up
+	Serial     uint64        // of the link; 0 unless it is up
+	Mapped     bool          // this side of the link reads the other's pages in place; false unless it is up
 }
 
 // Peers lists the domains with which anything is allowed, by domain id.
@@ -63,7 +64,7 @@ func (c *Client) describe(id xen.DomID) (Peer, bool) {
 		Out: p.rec.Out, In: p.rec.In, Access: p.rec.Access, State: p.state.String(),
 	}
 	if p.link != nil {
-		s.Generation, s.Serial = p.link.Generation(), p.link.Serial()
+		s.Generation, s.Serial, s.Mapped = p.link.Generation(), p.link.Serial(), p.link.Mapped()
 	}
 	return s, true
 }

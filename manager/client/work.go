@@ -196,9 +196,21 @@ func (c *Client) newOffer(j *job, p *peer, rec *record) (*link.Offer, error) {
 	if rec.Ring != 0 {
 		opt.RingSize = int(rec.Ring)
 	}
+	opt.Access = linkAccess(rec.Access)
 	o, err := link.NewOffer(c.cfg.Domain, p.id, opt)
 	j.offer = o
 	return o, localError(err)
+}
+
+// bind takes up the other side's half with o.
+func (c *Client) bind(p *peer, o *link.Offer, theirs link.Terms) error {
+	if err := o.Bind(theirs); err != nil {
+		return err
+	}
+	if err := o.Unmapped(); err != nil {
+		c.log.Info("copy what may be mapped", "domain", p.id, "reason", err)
+	}
+	return nil
 }
 
 // localError wraps what kept this side from making a link in errLocal, unless it is

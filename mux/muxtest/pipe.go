@@ -1,12 +1,14 @@
 // Package muxtest is a link in memory, for tests of what is built on links: two
 // byte rings that behave as package mux's Transport says and no better. The
 // other side hears of nothing before Flush, and a sender knows of no room that
-// was made since its last Wait, so code that relies on more fails here.
+// was made since its last Look, so code that relies on more fails here.
 package muxtest
 
 import (
 	"errors"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,10 +23,14 @@ type End struct {
 	tx      []byte // owned by this end, read by the other
 	written uint64 // bytes committed to tx
 	taken   uint64 // bytes of tx the other end has discarded
-	known   uint64 // taken, as of the last Wait
+	known   uint64 // taken, as of the last Look
 	want    uint64 // bytes of tx wanted free
 	size    int    // of the last Reserve
 	flush   bool   // something for the other end to look at
+
+	looks int
+	hot   atomic.Bool
+	seen  uint64 // written of the peer, as of the last look for news
 
 	wake  chan struct{} // one token
 	timer *time.Timer
@@ -155,8 +161,8 @@ func (e *End) signal() {
 	}
 }
 
-// Wait implements mux.Transport.
-func (e *End) Wait(d time.Duration) error {
+// Sleep implements mux.Transport.
+func (e *End) Sleep(d time.Duration) error {
 	var after <-chan time.Time
 	if d > 0 {
 		e.timer.Reset(d)
@@ -167,10 +173,48 @@ func (e *End) Wait(d time.Duration) error {
 	case <-after:
 	}
 	e.timer.Stop()
+	return e.Err()
+}
+
+// Look implements mux.Transport.
+func (e *End) Look() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.known = e.taken
 	return e.err
+}
+
+// Hot implements mux.Transport. Nothing is, unless Heat says so.
+func (e *End) Hot() bool { return e.hot.Load() }
+
+// Heat has this end poll: its Poll looks so often before it gives up. It is called
+// before the first use.
+func (e *End) Heat(looks int) {
+	e.looks = looks
+	e.hot.Store(looks > 0)
+}
+
+// Poll implements mux.Transport.
+func (e *End) Poll() (news bool, err error) {
+	for range e.looks {
+		if news, err = e.news(); news || err != nil {
+			return news, err
+		}
+		runtime.Gosched()
+	}
+	return e.Rest()
+}
+
+// Rest implements mux.Transport.
+func (e *End) Rest() (news bool, err error) { return e.news() }
+
+// news is Look, and says whether there is something that the last one did not see.
+func (e *End) news() (bool, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	news := e.known != e.taken || e.peer.written != e.seen
+	e.known, e.seen = e.taken, e.peer.written
+	return news, e.err
 }
 
 // Wake implements mux.Transport.

@@ -12,10 +12,11 @@ import (
 
 var _ mux.Transport = (*muxtest.End)(nil)
 
-// woken says whether Wait of e returns before its time.
+// woken says whether Sleep of e returns before its time.
 func woken(e *muxtest.End) bool {
 	start := time.Now()
-	_ = e.Wait(time.Minute)
+	_ = e.Sleep(time.Minute)
+	_ = e.Look()
 	return time.Since(start) < time.Minute
 }
 
@@ -80,10 +81,10 @@ func TestFail(t *testing.T) {
 	why := errors.New("why")
 	a.Fail(why)
 	a.Fail(errors.New("later"))
-	if err := a.Wait(0); err != why {
-		t.Errorf("Wait() = %v, want the first reason", err)
+	if err := a.Sleep(0); err != why {
+		t.Errorf("Sleep() = %v, want the first reason", err)
 	}
-	if err := b.Wait(0); err != muxtest.ErrGone {
-		t.Errorf("Wait() of the other = %v, want ErrGone", err)
+	if err := b.Sleep(0); err != muxtest.ErrGone {
+		t.Errorf("Sleep() of the other = %v, want ErrGone", err)
 	}
 }

@@ -21,6 +21,9 @@ type Pair struct {
 	Near, Far End
 	// Stranger is an id that neither end has and no domain on the host.
 	Stranger xen.DomID
+	// Real says that the ends are on real Xen. There a mapping is no more than it was
+	// granted as; a simulated one is its owner's own memory, which a test can write.
+	Real bool
 }
 
 // Case is one thing that the platform does.

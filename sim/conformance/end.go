@@ -30,7 +30,7 @@ const (
 	OnRevoke      Op = "on-revoke"       // Handle, Offset, Port
 	ClearOnRevoke Op = "clear-on-revoke" // Handle, Offset
 	Revoke        Op = "revoke"          // Handle
-	Store         Op = "store"           // Handle, Offset, Data: writes own granted pages
+	Store         Op = "store"           // Handle, Offset, Data: writes own granted pages; into a mapping it fails
 	Load          Op = "load"            // Handle, Offset, N -> Data: reads own granted pages or a mapping
 	Copy          Op = "copy"            // Segments -> Segments
 	Map           Op = "map"             // Domain, Refs -> Handle

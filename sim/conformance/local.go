@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"errors"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -111,10 +112,24 @@ func (l *Local) doMapping(q Request, m grant.Mapping) Reply {
 	switch q.Op {
 	case Load:
 		return load(m.Bytes(), q)
+	case Store:
+		return faulting(func() { copy(m.Bytes()[q.Offset:], q.Data) })
 	case Unmap:
 		return Reply{Error: newError(m.Unmap())}
 	}
 	return failed("%s of a mapping", q.Op)
+}
+
+// faulting is a request that may fault, which fails it.
+func faulting(f func()) (r Reply) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if fault := recover(); fault != nil {
+			r = failed("%v", fault)
+		}
+	}()
+	f()
+	return Reply{}
 }
 
 func (l *Local) doPages(q Request, p grant.Pages) Reply {

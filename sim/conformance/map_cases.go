@@ -12,9 +12,14 @@ func mapCases() []Case {
 		{"a mapping sees what the owner writes later", mapLater},
 		{"a mapping of some of the pages begins at the first of them", mapSome},
 		{"a writable page can be mapped", mapWritable},
+		{"a write into a mapping faults, also where the page is writable", mapIsReadOnly},
+		{"a page can be mapped twice, and copied beside that", mapTwice},
 		{"a revoked page cannot be mapped", mapRevoked},
 		{"a page granted to another domain cannot be mapped", mapStranger},
 		{"a mapped page outlives its revocation", mapOutlives},
+		{"a page that was unmapped before its revocation is gone with that", mapEndsFirst},
+		{"a page that was revoked before it is unmapped is gone soon after", mapEndsLast},
+		{"a mapped page outlives the process of its owner", mapOutlivesProcess},
 	}
 }
 
@@ -86,5 +91,77 @@ func mapOutlives(t *testing.T, p Pair) {
 	fresh := far.share(near.ID(), 1, grant.ReadOnly)
 	if fresh.refs[0] == pages.refs[0] {
 		t.Fatalf("reference %d was given out again while it is mapped", fresh.refs[0])
+	}
+}
+
+func mapIsReadOnly(t *testing.T, p Pair) {
+	if !p.Real {
+		t.Skip("a simulated mapping is its owner's own memory")
+	}
+	near, far := ends(t, p)
+	for _, access := range []grant.Access{grant.ReadOnly, grant.Writable} {
+		pages := far.share(near.ID(), 1, access)
+		pages.store(0, "mine")
+		m := near.mapPages(pages, pages.refs...)
+		near.mustFail(Request{Op: Store, Handle: m.handle, Data: []byte("your")})
+		if got := pages.load(0, 4) + m.load(0, 4); got != "minemine" {
+			t.Fatalf("the page holds %q", got)
+		}
+	}
+}
+
+func mapTwice(t *testing.T, p Pair) {
+	near, far := ends(t, p)
+	pages := far.share(near.ID(), 1, grant.ReadOnly)
+	first, second := near.mapPages(pages, pages.refs...), near.mapPages(pages, pages.refs...)
+	pages.store(8, "one page")
+	for _, got := range []string{first.load(8, 8), second.load(8, 8), near.copy(pages.reading(0, 8, 8))} {
+		if got != "one page" {
+			t.Fatalf("one way shows %q", got)
+		}
+	}
+	near.must(Request{Op: Unmap, Handle: first.handle})
+	if got := second.load(8, 8); got != "one page" {
+		t.Fatalf("after the first was unmapped the second shows %q", got)
+	}
+}
+
+func mapEndsFirst(t *testing.T, p Pair) {
+	near, far := ends(t, p)
+	pages := far.share(near.ID(), 1, grant.ReadOnly)
+	pages.store(0, "page")
+	m := near.mapPages(pages, pages.refs...)
+	near.must(Request{Op: Unmap, Handle: m.handle})
+	if got := near.copy(pages.reading(0, 0, 4)); got != "page" {
+		t.Fatalf("the copy read %q", got)
+	}
+	pages.revoke()
+	near.copyStatus(grant.StatusGeneralError, pages.reading(0, 0, 4))
+}
+
+// mapEndsLast: Linux tries again now and then to take back what was in use.
+func mapEndsLast(t *testing.T, p Pair) {
+	near, far := ends(t, p)
+	pages := far.share(near.ID(), 1, grant.ReadOnly)
+	m := near.mapPages(pages, pages.refs...)
+	pages.revoke()
+	near.must(Request{Op: Unmap, Handle: m.handle})
+	eventually(t, "the page to be gone", func() bool {
+		r := near.Do(Request{Op: Copy, Segments: []grant.Segment{pages.reading(0, 0, 4)}})
+		return r.Error != nil && r.Error.Status == grant.StatusGeneralError
+	})
+}
+
+// mapOutlivesProcess: only what the kernel writes there tells of the end.
+func mapOutlivesProcess(t *testing.T, p Pair) {
+	near, far := ends(t, p)
+	pages := far.share(near.ID(), 1, grant.ReadOnly)
+	pages.store(liveByte-5, "still\x01")
+	pages.must(Request{Op: ClearOnRevoke, Handle: pages.handle, Offset: liveByte})
+	m := near.mapPages(pages, pages.refs...)
+	far.must(Request{Op: Exit})
+	eventually(t, "the byte to be cleared", func() bool { return m.load(liveByte, 1) == "\x00" })
+	if got := m.load(liveByte-5, 5); got != "still" {
+		t.Fatalf("the mapping shows %q", got)
 	}
 }

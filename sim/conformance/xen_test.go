@@ -91,7 +91,7 @@ func TestXen(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		pair := conformance.Pair{Near: near, Stranger: 0x7FEF}
+		pair := conformance.Pair{Near: near, Stranger: 0x7FEF, Real: true}
 		if peer == "" {
 			pair.Far = spawned(t, near.ID())
 		} else {

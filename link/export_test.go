@@ -1,0 +1,22 @@
+package link
+
+import "time"
+
+// Heat has the next wait of a link begin as if the last ones had been short.
+func Heat(l *Link) {
+	l.heat.hot.Store(true)
+	l.heat.skips, l.heat.vain = 0, 0
+}
+
+// Wait waits as package mux does: it polls if that pays, else it sleeps and looks.
+func (l *Link) Wait(d time.Duration) error {
+	if l.Hot() {
+		if news, err := l.Poll(); news || err != nil {
+			return err
+		}
+	}
+	if err := l.Sleep(d); err != nil {
+		return err
+	}
+	return l.Look()
+}

@@ -1,0 +1,233 @@
+package link
+
+import (
+	"runtime"
+	"time"
+
+	"xvsock/evtchn"
+	"xvsock/ring"
+)
+
+const (
+	// shortSleep is a sleep after which the next wait begins by a nap.
+	shortSleep = 8 * time.Millisecond
+	// napTime is how long a nap is: a few milliseconds, for which other goroutines on
+	// this processor wait, and the garbage collector may.
+	napTime = 4 * time.Millisecond
+	// claimTime is how long the reader of events is given to leave, a few times.
+	claimTime = 100 * time.Microsecond
+	// claimTries is how often.
+	claimTries = 4
+	// mapGlance is how many looks of a side that maps are the short ones, that see
+	// positions alone, between two whole ones.
+	mapGlance = 64
+	// copyYield and mapYield are how many looks there are between two at which other
+	// goroutines get their turn.
+	copyYield = 4
+	mapYield  = 1024
+)
+
+// Hot implements mux.Transport.
+func (l *Link) Hot() bool { return l.heat.hot.Load() }
+
+// Poll implements mux.Transport. While it polls, the other side is told so and sends
+// no events (wake-up rule W4: awake is 1 only while its owner looks, or is about to).
+// Then it naps, as an ordinary sleeper, but in its own thread.
+func (l *Link) Poll() (news bool, err error) {
+	if l.heat.polls() {
+		news, err = l.poll()
+		l.heat.polled(news)
+	}
+	if news || err != nil {
+		return news, err
+	}
+	if news, err = l.drowse(); news || err != nil {
+		return news, err
+	}
+	if l.heat.hot.Load() {
+		news, err = l.nap()
+		l.heat.hot.Store(news)
+	}
+	if !news {
+		l.unclaim()
+	}
+	return news, err
+}
+
+// Rest implements mux.Transport.
+func (l *Link) Rest() (news bool, err error) {
+	l.unclaim()
+	return l.drowse()
+}
+
+// poll looks for news until its tries are used up.
+func (l *Link) poll() (news bool, err error) {
+	if !l.awake {
+		l.awake = true
+		l.end.Awake(true)
+	}
+	l.attended.Store(true)
+	err = l.guard(func() (err error) {
+		news, err = l.spin()
+		return err
+	})
+	if err != nil {
+		return false, l.fail(err)
+	}
+	return news, l.ended()
+}
+
+// spin is poll without what ends the link.
+func (l *Link) spin() (news bool, err error) {
+	tries, yield := copyTries, copyYield
+	if l.theirs != nil {
+		tries, yield = mapTries, mapYield
+	}
+	for i := 1; i <= tries; i++ {
+		if i%yield == 0 {
+			runtime.Gosched()
+		}
+		if l.theirs != nil && i%mapGlance != 0 && !l.end.Stirred() {
+			continue
+		}
+		if news, err = l.glance(); news || err != nil || l.woken() {
+			return true, err
+		}
+	}
+	return false, nil
+}
+
+// glance fetches once, and tells the other side at once if that found it waiting for
+// room which is there (wake-up rule W2). A position caught half stored is no news
+// to wake anybody for.
+func (l *Link) glance() (news bool, err error) {
+	if news, err = l.end.Fetch(); err != nil {
+		return false, err
+	}
+	return news && !l.end.Unsettled(), l.end.Flush()
+}
+
+// drowse takes back that this side is awake. It sleeps only after a look that brought
+// no news with awake at 0: a pair of words that was caught half written counts as
+// news. A side that did not poll needs no look before it sleeps: what came after its
+// last one has left an event pending.
+func (l *Link) drowse() (news bool, err error) {
+	if !l.awake {
+		return false, nil
+	}
+	l.awake = false
+	l.end.Awake(false)
+	err = l.guard(func() (err error) {
+		news, err = l.settle()
+		return err
+	})
+	// What others have left to the next look goes out now, if settle has not seen it.
+	l.attended.Store(false)
+	if err != nil {
+		return false, l.fail(err)
+	}
+	return news, l.Flush()
+}
+
+// settleTries is how often settle looks, with pauses from 1 ms that double up to
+// 64 ms, a third of a second in all: for an honest side that was stopped between
+// two stores.
+const settleTries = 10
+
+// settle is the look before sleep. It must not leave a position half stored: if
+// the other side saw us awake before it was done, no event follows. One that never
+// settles is a lie, and would otherwise keep this side from sleeping for ever.
+func (l *Link) settle() (news bool, err error) {
+	for try := range settleTries {
+		if news, err = l.glance(); news || err != nil || !l.end.Unsettled() {
+			return news, err
+		}
+		time.Sleep(time.Millisecond << min(try, 6))
+	}
+	return false, &ring.LieError{Word: "position", Why: "stays half stored"}
+}
+
+// nap waits a short time for an event in the caller's own thread, where the Binder
+// lets it. The ports are let through after the work that their last events asked for
+// (rule R15), which is when the other side has been told of our answer already.
+func (l *Link) nap() (news bool, err error) {
+	if !l.claims() {
+		return false, nil
+	}
+	runtime.Gosched() // others first: the nap keeps the processor
+	for range claimTries {
+		// An event that came after the last look is among these: look again.
+		if err := l.collect(); err != nil {
+			return false, l.fail(err)
+		}
+		if news, err = l.view(); news || err != nil {
+			return news, err
+		}
+		if err := l.unmask(); err != nil {
+			return false, l.fail(err)
+		}
+		event, err := l.claim.Nap(napTime)
+		if err != nil {
+			return false, l.fail(err)
+		}
+		if !event {
+			return false, nil
+		}
+		if news, err = l.view(); news || err != nil || l.woken() {
+			return true, err
+		}
+	}
+	return false, nil
+}
+
+// view is a look that ends the link if it fails.
+func (l *Link) view() (news bool, err error) {
+	if news, err = l.fetchEnd(); err != nil {
+		return false, l.fail(err)
+	}
+	return news, nil
+}
+
+// collect takes the events that have come.
+func (l *Link) collect() error {
+	if err := l.claim.Collect(); err != nil {
+		return err
+	}
+	for _, c := range [...]evtchn.Channel{l.rx, l.tx} {
+		select {
+		case <-c.Event():
+		default:
+		}
+	}
+	return nil
+}
+
+// claims has the reader of events leave, if it can, and says whether it has.
+func (l *Link) claims() bool {
+	if l.claim == nil {
+		if l.claim = l.holds.claim(); l.claim == nil {
+			return false
+		}
+		l.claimed.Store(true)
+	}
+	for range claimTries {
+		if l.claim.Ready() {
+			return true
+		}
+		// It needs a thread and a processor to leave.
+		_, _ = l.claim.Nap(claimTime)
+		runtime.Gosched()
+	}
+	return false
+}
+
+// unclaim has it come back, if it left.
+func (l *Link) unclaim() {
+	if l.claim == nil {
+		return
+	}
+	l.claim.Release()
+	l.claim = nil
+	l.claimed.Store(false)
+	l.Wake() // who sleeps did not wait for events
+}
