@@ -90,7 +90,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.AddCommand(
 		a.backendCommand(), a.domainCommand(), a.simCommand(),
 		a.attachCommand(), a.detachCommand(), a.policyCommand(),
-		a.statusCommand(), a.peersCommand(), a.servicesCommand(), a.resolveCommand(), a.pingCommand(),
+		a.statusCommand(), a.peersCommand(), a.servicesCommand(), a.resolveCommand(), a.pingCommand(), a.benchCommand(),
 		a.connectCommand(), a.listenCommand(), a.proxyCommand(),
 		a.healthCommand(), a.logCommand(), a.metricsCommand(), a.configCommand(),
 		a.restartCommand(), a.logLevelCommand(), a.shutdownCommand(),

@@ -18,6 +18,7 @@ func TestHelp(t *testing.T) {
 		"help-services":    {"services", "--help"},
 		"help-resolve":     {"resolve", "--help"},
 		"help-ping":        {"ping", "--help"},
+		"help-bench":       {"bench", "--help"},
 		"help-image":       {"image"},
 		"help-image-build": {"image", "build", "--help"},
 		"help-image-check": {"image", "check", "--help"},

@@ -50,7 +50,7 @@ func TestArgumentsAreCompletedByWhatTheyAre(t *testing.T) {
 		"version ":               noFiles,
 		"services -o ":           "table json " + noFiles,
 		"backend --log ":         "debug info warn error " + noFiles,
-		"domain --service ":      "echo " + noFiles,
+		"domain --service ":      "echo bench " + noFiles,
 		"image build -o ":        alsoFiles,
 		"attach --backend ":      "db-1 web " + noFiles,
 	} {

@@ -27,6 +27,7 @@ type daemonFlags struct {
 func (f *daemonFlags) add(a *app, c *cobra.Command) {
 	c.Flags().String("name", "", "label of this domain in its own answers (default: the toolstack's name)")
 	c.Flags().StringArray("service", nil, "service to run: "+builtinNames()+",\nor a program or socket as NAME:PORT:exec:/PATH (see docs/configuration.md; may repeat)")
+	c.Flags().String("poll", "on", "on or off: look for what other domains send before sleeping, where that has been quicker")
 	c.Flags().String("bridge", "on", "on or off: let programs here reach other domains by AF_VSOCK sockets")
 	c.Flags().StringArray("bridge-deny", nil, "port, or FIRST-LAST, of other domains that programs here may not connect to\n(may repeat)")
 	c.Flags().String("door-mode", "0660", "rights of the unix socket for programs")

@@ -15,8 +15,8 @@ import (
 
 // The rules of the demo: what dom0 may, and then what the client may too.
 const (
-	dom0Rules   = "echo  @backend  *  allow\n"
-	clientRules = dom0Rules + "echo  client    db allow\n"
+	dom0Rules   = "echo,bench  @backend  *   allow\n"
+	clientRules = dom0Rules + "echo        client    db  allow\n"
 )
 
 // policyDir is the directory of the demo's rules.

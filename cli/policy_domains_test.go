@@ -26,7 +26,7 @@ func TestWhomAQuestionIsAbout(t *testing.T) {
 		said     string
 	}{
 		{"check web db 7", 0, "10-a.policy:1"},
-		{"check web db 8", 126, "no rule is about web to port 8 of db"},
+		{"check web db 8", 126, "no rule is about web to port bench of db"},
 		{"check uuid:7C9E6679-7425-40DE-944B-E07FC1F90AE7 db 8", 0, "10-a.policy:2"},
 		{"check uuid:7C9E6679 db 8", 1, "no such domain"},
 		{"check @backend db 9", 0, "10-a.policy:3"},

@@ -137,7 +137,7 @@ func (s *Service) setKind(word string) (fix string, err error) {
 // has its port in every build.
 func (p specParser) isKept(name string) bool {
 	port, known := services.PortOf(name)
-	return known && port <= services.PortEcho || slices.ContainsFunc(p.builtin, func(b Builtin) bool { return b.Name == name })
+	return known && port <= services.PortBench || slices.ContainsFunc(p.builtin, func(b Builtin) bool { return b.Name == name })
 }
 
 // owner returns the built-in service whose well-known port it is, or "".
@@ -145,7 +145,7 @@ func (p specParser) owner(port uint32) string {
 	if i := slices.IndexFunc(p.builtin, func(b Builtin) bool { return b.Port == port }); i >= 0 {
 		return p.builtin[i].Name
 	}
-	if port <= services.PortEcho {
+	if port <= services.PortBench {
 		return services.WellKnown(port)
 	}
 	return ""

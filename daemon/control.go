@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"runtime"
+	"sync"
 	"syscall"
 	"time"
 
@@ -63,6 +64,7 @@ func (d *daemon) control(role role) varlink.Methods {
 		MethodPing:     c.ping,
 		MethodAsk:      c.relay,
 		MethodMetrics:  c.metrics,
+		MethodBench:    c.bench,
 	}
 	// What port 4 offers to the toolstack, this domain's own root has too.
 	maps.Copy(methods, (&orders{daemon: d, role: role}).methods())
@@ -74,6 +76,8 @@ func (d *daemon) control(role role) varlink.Methods {
 type controlSocket struct {
 	*daemon
 	role role
+	// measuring is held by the one that measures: two would measure each other.
+	measuring sync.Mutex
 }
 
 // status answers MethodStatus.

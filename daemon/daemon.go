@@ -103,6 +103,7 @@ func (cfg Config) withDefaults() Config {
 		cfg.Logs = logs.NewBuffer(0)
 	}
 	cfg.Link.Log = cfg.Log
+	cfg.Link.NoPoll = cfg.Link.NoPoll || !bool(cfg.Settings.Poll)
 	return cfg
 }
 

@@ -67,6 +67,16 @@ method Resolve(name: string, domain: ?string) -> (service: Service)
 # what it is sent, and compares; seconds is how long that took, connect included.
 method Ping(domain: string, bytes: int, port: ?int) -> (bytes: int, seconds: float)
 
+# Measures connections to the bench service of a domain, made by the daemon itself, one
+# measurement at a time; case is rr, stream, many or connect. seconds or count ends it,
+# whichever is first. With more it ends when the caller goes.
+type BenchResult (case: string, size: int, conns: int, bulk: int, lot: int, reverse: bool, count: int, seconds: float, rate: float,
+  first_us: float, percentiles_us: ?Percentiles, bytes: int, mb_s: float, fairness: ?Fairness, allocs: float, counts: [string]float, per: string)
+type Percentiles (samples: int, min: float, p50: float, p90: float, p99: float, p99_9: float, max: float, mean: float)
+type Fairness (min_max: float, jain: float)
+method Bench(domain: string, port: ?int, case: string, size: ?int, seconds: ?float, count: ?int, conns: ?int, bulk: ?int, lot: ?int,
+  reverse: ?bool) -> (result: BenchResult)
+
 # A backend's rules and the domains that they are about; with more, in several
 # parts.
 method Policy() -> (source: string, version: string, since: ?string, error: ?string, refused_since: ?string,

@@ -3,6 +3,7 @@ package daemon
 import (
 	"log/slog"
 
+	"xvsock/bench"
 	"xvsock/config"
 	"xvsock/services"
 	"xvsock/services/echo"
@@ -26,6 +27,11 @@ func Builtin() []Offer {
 		Info: services.Info{Name: services.WellKnown(services.PortEcho), Port: services.PortEcho},
 		New: func(identify services.Identify, log *slog.Logger) services.Service {
 			return echo.NewServer(echo.Config{Identify: identify, Log: log})
+		},
+	}, {
+		Info: services.Info{Name: services.WellKnown(services.PortBench), Port: services.PortBench},
+		New: func(identify services.Identify, log *slog.Logger) services.Service {
+			return bench.NewServer(bench.Config{Identify: identify, Log: log})
 		},
 	}}
 }

@@ -16,6 +16,7 @@ const (
 	PortMetrics   uint32 = 5  // counters as text
 	PortLog       uint32 = 6  // log records
 	PortEcho      uint32 = 7  // copies back what it is sent
+	PortBench     uint32 = 8  // the other end of measurements
 	PortSSH       uint32 = 22 // a shell, when the payload has one
 )
 
@@ -46,6 +47,8 @@ func WellKnown(port uint32) string {
 		return "log"
 	case PortEcho:
 		return "echo"
+	case PortBench:
+		return "bench"
 	case PortSSH:
 		return "ssh"
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 func TestWellKnownPorts(t *testing.T) {
-	table := map[string]uint32{"manager": 1, "discovery": 2, "health": 3, "control": 4, "metrics": 5, "log": 6, "echo": 7, "ssh": 22}
+	table := map[string]uint32{"manager": 1, "discovery": 2, "health": 3, "control": 4, "metrics": 5, "log": 6, "echo": 7, "bench": 8, "ssh": 22}
 	for name, port := range table {
 		if got := services.WellKnown(port); got != name {
 			t.Errorf("WellKnown(%d) = %q; want %q", port, got, name)
