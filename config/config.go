@@ -51,6 +51,7 @@ type Config struct {
 	Policy    string         // policy: PolicyInStore, or the path of a directory
 	Budgets   map[string]int // budget: what a frontend of a backend may use, by name; those not given are missing
 	Bridge    Toggle         // bridge: the kernel's AF_VSOCK sockets reach other domains
+	Poll      Toggle         // poll: look for what other domains send before sleeping
 	Deny      []PortRange    // bridge-deny: ports that programs may not connect to
 	DoorMode  uint32         // door-mode: rights of the unix socket for programs
 	DoorGroup string         // door-group: its group

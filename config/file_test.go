@@ -76,7 +76,7 @@ func TestWrongFiles(t *testing.T) {
 	}{
 		{"an unknown key", "mode = 'backend'\n\nmoed = 'x'", []string{`/etc/xvsock.toml:3: moed="x": unknown key; did you mean mode?`}},
 		{"a key with the prefix of the command line", "\"xvsock.mode\" = 'backend'",
-			[]string{`/etc/xvsock.toml:1: xvsock.mode="backend": unknown key; known are mode, name, service, policy, budget, bridge, bridge-deny, door-mode, door-group, module, log, panic, strict`}},
+			[]string{`/etc/xvsock.toml:1: xvsock.mode="backend": unknown key; known are mode, name, service, policy, budget, poll, bridge, bridge-deny, door-mode, door-group, module, log, panic, strict`}},
 		{"the prefix as a table", "[xvsock]\nmode = 'backend'", []string{`/etc/xvsock.toml:1: xvsock="{...}": ` + kinds}},
 		{"the prefix of the command line", "xvsock.mode = 'backend'", []string{`/etc/xvsock.toml:1: xvsock="{...}": ` + kinds}},
 		{"an array of tables", "mode='backend'\n[[service]]\nname = 'echo'", []string{`/etc/xvsock.toml:2: service="{...}": ` + kinds}},

@@ -57,6 +57,11 @@ func Settings(builtin []Builtin) Table {
 		},
 		budgetKey(),
 		oneOf(Key{
+			Name: "poll", Example: []string{"off"},
+			Help: "Whether the daemon looks by itself for what other domains send, for moments in which that has just been quicker\n" +
+				"than to be woken. That uses processor time; off, it always sleeps.",
+		}, Toggle(true), []Toggle{true, false}, func(c *Config) *Toggle { return &c.Poll }),
+		oneOf(Key{
 			Name: "bridge", Example: []string{"off"},
 			Help: "Whether programs of the domain reach others by the kernel's AF_VSOCK sockets, where its kernel has vhost_vsock.\n" +
 				"The unix socket for programs is there in any case.",

@@ -39,7 +39,7 @@ func table() config.Table { return config.Settings(builtin()) }
 func defaults() config.Config {
 	return config.Config{
 		Mode: config.Frontend, Policy: "xenstore", Log: slog.LevelInfo, Panic: config.Reboot,
-		Bridge: true, DoorMode: 0o660, DoorGroup: "xvsock",
+		Poll: true, Bridge: true, DoorMode: 0o660, DoorGroup: "xvsock",
 		Services: []config.Service{
 			{Name: "discovery", Port: 2}, {Name: "health", Port: 3}, {Name: "control", Port: 4},
 			{Name: "metrics", Port: 5}, {Name: "log", Port: 6}, {Name: "zone", Port: 1001},

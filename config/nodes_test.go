@@ -43,7 +43,7 @@ func TestWrongNodes(t *testing.T) {
 			[]string{`xenstore: name="` + strings.Repeat("x", 80) + `"...: 4096 bytes long, 2048 are allowed`}},
 		{"an unknown key", map[string][]string{"nam": {"x"}}, []string{`xenstore: nam="x": unknown key; did you mean name?`}},
 		{"a key that is binary", map[string][]string{"\xff\n": {"x"}},
-			[]string{`xenstore: \xff\n="x": unknown key; known are mode, name, service, policy, budget, bridge, bridge-deny, door-mode, door-group, module, log, panic, strict`}},
+			[]string{`xenstore: \xff\n="x": unknown key; known are mode, name, service, policy, budget, poll, bridge, bridge-deny, door-mode, door-group, module, log, panic, strict`}},
 		{"an empty value", map[string][]string{"mode": {""}}, []string{`xenstore: mode="": not one of frontend, backend; the default is frontend`}},
 		{"too many", map[string][]string{"log": {"info"}, "module": many, "name": {"x"}},
 			[]string{`xenstore: more than 256 values; nothing is taken from "module" on`}},

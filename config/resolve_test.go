@@ -140,6 +140,7 @@ func TestValuesShowEveryKeyAndItsOrigin(t *testing.T) {
 			"discovery:2", "health:3", "control:4", "metrics:5", "log:6", "zone:1001", `kv:7000:exec,max=2:/kv "a b"`}},
 		{Key: "policy", Value: []string{"xenstore"}, Origin: "default"},
 		{Key: "budget", Value: []string{"requests=5", "burst=7"}, Origin: "flags"},
+		{Key: "poll", Value: []string{"on"}, Origin: "default"},
 		{Key: "bridge", Value: []string{"on"}, Origin: "default"},
 		{Key: "bridge-deny", Origin: "default"},
 		{Key: "door-mode", Value: []string{"0660"}, Origin: "default"},

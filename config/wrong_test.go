@@ -11,7 +11,7 @@ import (
 )
 
 func TestWrongSettingsAreSaidAndLeftOut(t *testing.T) {
-	const known = "known are xvsock.mode, xvsock.name, xvsock.service, xvsock.policy, xvsock.budget, xvsock.bridge, xvsock.bridge-deny, xvsock.door-mode, xvsock.door-group, xvsock.module, " +
+	const known = "known are xvsock.mode, xvsock.name, xvsock.service, xvsock.policy, xvsock.budget, xvsock.poll, xvsock.bridge, xvsock.bridge-deny, xvsock.door-mode, xvsock.door-group, xvsock.module, " +
 		"xvsock.log, xvsock.panic, xvsock.strict"
 	label := "a label is 1 to 63 letters, digits, dots, hyphens or underscores, the first a letter or digit; the domain has no label"
 	module := "the name of a module is 1 to 55 letters, digits, hyphens or underscores; write the name alone, as modprobe takes it"

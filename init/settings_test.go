@@ -144,7 +144,7 @@ func TestTheToolstacksSettingsAreTheStrongest(t *testing.T) {
 	// What was said before is not said again, but it is handed on again.
 	want := []string{
 		`command line: xvsock.x="": unknown key; known are xvsock.mode, xvsock.name, xvsock.service, xvsock.policy, ` +
-			`xvsock.budget, xvsock.bridge, xvsock.bridge-deny, xvsock.door-mode, xvsock.door-group, xvsock.module, xvsock.log, xvsock.panic, xvsock.strict`,
+			`xvsock.budget, xvsock.poll, xvsock.bridge, xvsock.bridge-deny, xvsock.door-mode, xvsock.door-group, xvsock.module, xvsock.log, xvsock.panic, xvsock.strict`,
 		`xenstore: servise="echo": unknown key; did you mean service?`,
 	}
 	if diff := cmp.Diff(want, d.lines(t)); diff != "" {
