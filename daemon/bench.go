@@ -40,11 +40,27 @@ func (c *controlSocket) bench(ctx context.Context, call *varlink.Call) (any, err
 	}
 	defer c.measuring.Unlock()
 	addr := vsock.Addr{CID: to.cid, Port: port}
-	result, err := bench.Run(ctx, c.benchDial(addr), plan, nil)
+	result, err := bench.Run(ctx, c.benchDial(addr), plan, func() bench.Counters { return c.linkCounts(addr) })
 	if err != nil {
 		return nil, failed(fmt.Errorf("%s of %q: %w", services.FormatPort(port), args.Domain, err))
 	}
 	return BenchReply{result}, nil
+}
+
+// linkCounts is what the link to a domain has counted; nil while there is none, and
+// between two programs of this domain.
+func (c *controlSocket) linkCounts(addr vsock.Addr) bench.Counters {
+	for _, p := range c.stack.Peers() {
+		if uint32(p.Domain) != addr.CID && (addr.CID != vsock.CIDBackend || p.Kind != vsock.ToBackend) {
+			continue
+		}
+		n := p.Counts
+		return bench.Counters{
+			"copies": n.Copies, "segments": n.Segments, "notifies": n.Notifies,
+			"polls": n.Polls, "naps": n.Naps, "sleeps": n.Sleeps,
+		}
+	}
+	return nil
 }
 
 // benchDial makes connections to a bench service.

@@ -72,6 +72,8 @@ func TestADaemonMeasuresItsLinks(t *testing.T) {
 				if err == nil || !strings.Contains(err.Error(), c.code) {
 					t.Errorf("%+v: %v, want %q", c.args, err, c.code)
 				}
+			case c.args.Domain != "self" && r.Counts["notifies"] <= 0:
+				t.Errorf("%+v: the link has counted %v", c.args, r.Counts)
 			case err != nil || r.Count < c.args.Count || string(r.Case) != c.args.Case:
 				t.Errorf("%+v: %+v, %v", c.args, r, err)
 			}

@@ -24,7 +24,7 @@ type Claim interface {
 	// Ready says that the reader has left: Nap may be called.
 	Ready() bool
 	// Nap waits until there is an event of some channel, or for d, which is a few
-	// milliseconds at most: the caller's processor does nothing else meanwhile, and
+	// milliseconds at most; before Ready the event may go to the reader. While it waits the caller's processor does nothing else meanwhile, and
 	// the garbage collector may have to wait for it.
 	Nap(d time.Duration) (event bool, err error)
 	// Collect gives the events that Nap has found to their channels. It never
@@ -90,11 +90,12 @@ func (c *claim) Ready() bool {
 
 // Nap implements Claim.
 func (c *claim) Nap(d time.Duration) (bool, error) {
+	ready := c.Ready() // else the reader takes what is there
 	event, err := c.kernel.device.poll(d)
 	if err != nil {
 		return false, fmt.Errorf("wait for events: %w", err)
 	}
-	c.found = c.found || event
+	c.found = c.found || event && ready
 	return event, nil
 }
 

@@ -79,8 +79,8 @@ type Link struct {
 	holds  stake
 
 	wake  chan struct{}
+	waits waits
 	timer *time.Timer // of Wait; the receive side's
-	sleep atomic.Uint64
 
 	mu   sync.Mutex
 	err  *Error        // why the link has ended; nil while it is up
@@ -123,9 +123,6 @@ func (l *Link) Formed() time.Time { return l.formed }
 
 // Pages is the number of pages that this side has granted for the link.
 func (l *Link) Pages() int { return l.holds.count() }
-
-// Wakeups counts how often this side slept and was woken.
-func (l *Link) Wakeups() uint64 { return l.sleep.Load() }
 
 // maxPayload is the most that a frame carries, whatever the ring (design,
 // section 5).

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -67,9 +68,9 @@ func (f *brittleFile) look(t *testing.T) {
 	}
 }
 
-// look has all mappings show what is there now.
+// look has all mappings show what is there now, the header last.
 func (b *brittle) look() {
-	for _, f := range b.files {
+	for _, f := range slices.Backward(b.files) {
 		f.look(b.t)
 	}
 }

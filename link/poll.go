@@ -22,9 +22,11 @@ const (
 	// positions alone, between two whole ones.
 	mapGlance = 64
 	// copyYield and mapYield are how many looks there are between two at which other
-	// goroutines get their turn.
+	// goroutines get their turn, where there is more than one processor. Where there is
+	// but one a turn costs more than many looks, and a goroutine that could bring
+	// something is in another domain.
 	copyYield = 4
-	mapYield  = 1024
+	mapYield  = 16
 )
 
 // Hot implements mux.Transport.
@@ -67,6 +69,7 @@ func (l *Link) poll() (news bool, err error) {
 		l.end.Awake(true)
 	}
 	l.attended.Store(true)
+	l.waits.polls.Add(1)
 	err = l.guard(func() (err error) {
 		news, err = l.spin()
 		return err
@@ -82,6 +85,9 @@ func (l *Link) spin() (news bool, err error) {
 	tries, yield := copyTries, copyYield
 	if l.theirs != nil {
 		tries, yield = mapTries, mapYield
+	}
+	if runtime.GOMAXPROCS(0) == 1 {
+		yield = tries + 1
 	}
 	for i := 1; i <= tries; i++ {
 		if i%yield == 0 {
@@ -166,6 +172,7 @@ func (l *Link) nap() (news bool, err error) {
 		if err := l.unmask(); err != nil {
 			return false, l.fail(err)
 		}
+		l.waits.naps.Add(1)
 		event, err := l.claim.Nap(napTime)
 		if err != nil {
 			return false, l.fail(err)

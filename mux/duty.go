@@ -140,6 +140,7 @@ func (s *Session) serveUntil(c *Conn, done func(*Conn) bool) (bool, error) {
 			s.duty.owed.Store(true)
 			return true, nil
 		}
+		runtime.Gosched() // what has come may be another's
 	}
 }
 

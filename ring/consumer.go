@@ -81,7 +81,7 @@ func (e *End) Peek(min int) (a, b []byte, err error) {
 	r := &e.rx
 	for r.fetched != r.produced && int(r.fetched-r.consumer) < min {
 		segs, n := appendPages(r.segs[:0], AreaRx, r.data, r.fetched, int(r.produced-r.fetched), false)
-		if err := e.copier.Copy(segs); err != nil {
+		if err := e.copy(segs); err != nil {
 			return nil, nil, e.fail(fmt.Errorf("fetch data: %w", err))
 		}
 		r.fetched += uint64(n)

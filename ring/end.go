@@ -60,6 +60,7 @@ type End struct {
 	tx sender
 
 	peerAwake atomic.Bool // as of the last Fetch
+	counters  counters
 
 	cause atomic.Pointer[error]
 	fence atomic.Uint32 // touched for the barrier alone

@@ -41,7 +41,7 @@ func (e *End) readHeader() (m moving, copied int, err error) {
 	segs, copied = e.rx.speculate(segs)
 	// The header comes first: bytes before the producer that it shows were
 	// published when they were copied.
-	if err := e.copier.Copy(segs); err != nil {
+	if err := e.copy(segs); err != nil {
 		return moving{}, 0, fmt.Errorf("fetch header: %w", err)
 	}
 	return decodeMoving(&e.rx.header), copied, nil

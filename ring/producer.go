@@ -85,7 +85,7 @@ func (e *End) copyOut(pos uint64, n int) error {
 	s := &e.tx
 	for n > 0 {
 		segs, done := appendPages(s.segs[:0], AreaTx, s.data, pos, n, true)
-		if err := e.copier.Copy(segs); err != nil {
+		if err := e.copy(segs); err != nil {
 			return err
 		}
 		pos += uint64(done)

@@ -36,11 +36,12 @@ func (d *due) acknowledge(n uint64) {
 // send notifies if something is due. told moves after notify returned, so that
 // a goroutine that finds nothing due can rely on it; two that come together may
 // both notify.
-func (d *due) send(notify func() error) error {
+func (d *due) send(notify func() error, sent *atomic.Uint64) error {
 	n := d.stores.Load()
 	if d.told.Load() >= n {
 		return nil
 	}
+	sent.Add(1)
 	if err := notify(); err != nil {
 		return err
 	}
@@ -61,10 +62,10 @@ func (e *End) Flush() error {
 	if e.peer != nil {
 		e.witness()
 	}
-	if err := e.tx.due.send(e.notifyTx); err != nil {
+	if err := e.tx.due.send(e.notifyTx, &e.counters.notifies); err != nil {
 		return e.fail(fmt.Errorf("notify of data: %w", err))
 	}
-	if err := e.rx.due.send(e.notifyRx); err != nil {
+	if err := e.rx.due.send(e.notifyRx, &e.counters.notifies); err != nil {
 		return e.fail(fmt.Errorf("notify of space: %w", err))
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"xvsock/link"
 	"xvsock/xen"
 )
 
@@ -21,6 +22,10 @@ type Peer struct {
 	Since time.Time
 	Pages int // that we have granted to it
 	Ring  int // bytes of the smaller ring
+	// Mapped says that this side reads the other's pages in place.
+	Mapped bool
+	// Counts are what this side has done for the link since it was made.
+	Counts link.Counts
 }
 
 // Peers lists the links to other domains that are up, by domain id.
@@ -38,6 +43,7 @@ func (s *Stack) Peers() []Peer {
 		all = append(all, Peer{
 			Domain: id, Kind: ses.kind, Generation: ses.link.Generation(), Serial: ses.link.Serial(),
 			Conns: stats.Open, Relayed: stats.Relayed, Since: stats.Since, Pages: ses.link.Pages(), Ring: ses.link.Ring(),
+			Mapped: ses.link.Mapped(), Counts: ses.link.Counts(),
 		})
 	}
 	return all

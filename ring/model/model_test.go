@@ -25,6 +25,7 @@ func TestRules(t *testing.T) {
 		{"mapped, the reader polls", "ring.pml", "MAP RPOLL N=3"},
 		{"mapped, the writer polls", "ring.pml", "MAP WPOLL N=3"},
 		{"mapped, both poll", "ring.pml", "MAP RPOLL WPOLL N=3"},
+		{"mapped, both poll, awake is loaded to spare a notify", "ring.pml", "MAP FLUSH_LOADS RPOLL WPOLL N=3"},
 		{"a peer that lies", "liar.pml", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -46,6 +47,9 @@ func TestBrokenRules(t *testing.T) {
 		{"W2: no notify at the Discard", "ring.pml", "NO_W2DISCARD"},
 		{"W3: awake fetched before the store", "ring.pml", "MAP RPOLL NO_W3"},
 		{"W3: no fence before the load of awake", "ring.pml", "MAP RPOLL NO_W3FENCE"},
+		{"W3: no fence before Flush's own load of awake", "ring.pml", "MAP FLUSH_LOADS RPOLL NO_W3FENCE"},
+		{"W4: awake while asleep with Flush's own load", "ring.pml", "MAP FLUSH_LOADS RPOLL NO_W4OFF"},
+		{"W4: no fence after Awake off with Flush's own load", "ring.pml", "MAP FLUSH_LOADS RPOLL NO_W4FENCE"},
 		{"W4: awake while asleep", "ring.pml", "MAP RPOLL NO_W4OFF"},
 		{"W4: no Fetch after Awake off", "ring.pml", "MAP RPOLL NO_W4FETCH"},
 		{"W4: no fence after Awake off, mapped", "ring.pml", "MAP RPOLL NO_W4FENCE"},

@@ -23,6 +23,8 @@
  * -DMAP: words are loaded whole, after a fence, and data is read in place.
  *        Otherwise they are copied in pieces, lower first, with one slot of
  *        data copied speculatively behind them.
+ * -DFLUSH_LOADS: with MAP, Flush also loads the other side's awake itself (End.witness), and
+ *        does not only use what a fetch brought.
  * -DRPOLL, -DWPOLL: the reader, the writer may poll before it sleeps, as often
  *        as it likes, and then does not sleep on a "not yet". A side that never
  *        polls is never awake, and sleeps after any fetch.
@@ -66,6 +68,12 @@ active proctype DrainR() { byte w, v; end: do :: d_step { bufR?w,v -> mem[w] = v
 /* A hypercall comes after all stores. */
 inline notify(buf, pending) { fence(buf); pending = 1 }
 
+#ifdef NO_W3FENCE
+#define W3 0
+#else
+#define W3 1
+#endif
+
 inline publish(buf, value, complement, position) {
 #ifdef COMPLEMENT_LAST
 	store(buf, value, position);
@@ -96,7 +104,16 @@ inline fetchPair(value, complement) {
 #endif
 }
 
-inline Flush(buf, pending) {
+/* With FLUSH_LOADS the other side's awake is loaded now: End.witness. */
+inline Flush(buf, pending, peerAwake) {
+#ifdef FLUSH_LOADS
+	if
+	:: due ->
+		if :: W3 -> fence(buf) :: else fi;
+		if :: mem[peerAwake] -> due = 0 :: else fi
+	:: else
+	fi;
+#endif
 	if
 #ifdef NO_W3
 	:: due && awake -> skip         /* awake of a fetch before the store */
@@ -156,11 +173,6 @@ inline Commit(n) {
 #endif
 }
 
-#ifdef NO_W3FENCE
-#define W3 0
-#else
-#define W3 1
-#endif
 #ifdef NO_W4FENCE
 #define W4 0
 #else
@@ -191,7 +203,7 @@ inline WSleep() {
 	:: else -> break
 	od;
 #endif
-	Flush(bufW, toReader);
+	Flush(bufW, toReader, RAWAKE);
 #endif
 	if
 	:: SIZE - (produced - consumed) >= n
@@ -216,7 +228,7 @@ active proctype Writer() {
 		:: else ->
 			Want(n);
 			if :: WFetch(W3) :: true fi;    /* it may spare the notify */
-			Flush(bufW, toReader);
+			Flush(bufW, toReader, RAWAKE);
 			if
 			:: SIZE - (produced - consumed) >= n
 			:: else -> WSleep()
@@ -225,12 +237,12 @@ active proctype Writer() {
 		Commit(n);
 		n = 0;
 		if
-		:: true -> Flush(bufW, toReader)
+		:: true -> Flush(bufW, toReader, RAWAKE)
 		:: true                                 /* with the next one */
-		:: WFetch(W3); Flush(bufW, toReader)
+		:: WFetch(W3); Flush(bufW, toReader, RAWAKE)
 		fi
 	od;
-	Flush(bufW, toReader)
+	Flush(bufW, toReader, RAWAKE)
 }
 
 /* ---- reader ---- */
@@ -365,7 +377,7 @@ inline RSleep() {
 	:: else -> break
 	od;
 #endif
-	Flush(bufR, toWriter);
+	Flush(bufR, toWriter, WAWAKE);
 #endif
 	if
 	:: consumer != produced
@@ -390,7 +402,7 @@ active proctype Reader() {
 		:: consumer == produced -> break
 		:: due -> RFetch(W3)                    /* it may spare the notify */
 		od;
-		Flush(bufR, toWriter)
+		Flush(bufR, toWriter, WAWAKE)
 	od;
 	assert(produced == N)
 }
