@@ -62,7 +62,7 @@ func (r *receiver) arrived(moved uint64, copied int) {
 	}
 	used := min(uint64(copied), r.produced-r.fetched)
 	r.fetched += used
-	r.speculation.learn(copied, int(used))
+	r.speculation.learn(copied, int(used), r.fetched != r.produced)
 }
 
 // Peek returns what has arrived and was not discarded, as at most two pieces:

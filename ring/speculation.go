@@ -4,13 +4,12 @@ package ring
 // before it knows whether they are there. A good guess saves the second ioctl of
 // a wake-up; a bad one costs a memory copy, and for each page a segment.
 //
-// The guess starts at minGuess. It doubles whenever every byte of it turned out
-// to be published, up to the 15 pages that fit beside the header in one
-// hypercall, and is halved, down to minGuess, whenever less than half of it
-// was: so an idle or polling reader pays for one short segment after a few
-// empty fetches, and a stream is at full speed after seven. Between the two it
-// stays. minGuess is a few frames of an interactive connection and mostly one
-// segment.
+// The guess starts at minGuess. It doubles whenever more turned out to be published
+// than that, up to the 15 pages that fit beside the header in one hypercall. Else it
+// comes down to what was used, but by no more than half: an empty fetch between two
+// of a stream is no reason to begin again, while an idle or polling reader pays for
+// one short segment after a few of them. minGuess is a few frames of an interactive
+// connection and mostly one segment.
 //
 // What the other side publishes can only move the guess within these bounds.
 type speculation struct {
@@ -22,15 +21,16 @@ const (
 	maxGuess = (maxSegments - 1) * pageSize
 )
 
-// learn adapts the guess to a Fetch that copied so many bytes, of which used
-// were published. One that copied none, because the ring was full of unread
-// bytes, teaches nothing.
-func (s *speculation) learn(copied, used int) {
+// learn adapts the guess to a Fetch that copied so many bytes, of which used were
+// published; more says that others were published behind them. One that copied none,
+// because the ring was full of unread bytes, teaches nothing.
+func (s *speculation) learn(copied, used int, more bool) {
 	switch {
 	case copied == 0:
-	case used == copied:
+	case more:
 		s.guess = min(2*s.guess, maxGuess)
-	case used < copied/2:
-		s.guess = max(s.guess/2, minGuess)
+	default:
+		round := (used + minGuess - 1) / minGuess * minGuess
+		s.guess = max(min(round, s.guess), s.guess/2, minGuess)
 	}
 }
