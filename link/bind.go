@@ -9,7 +9,7 @@ import (
 )
 
 // probeTime is how often a side that waits for the other one to bind looks whether that
-// is still there.
+// is still there, and how often one that maps makes a copy to know it.
 const probeTime = time.Second
 
 // Bind takes up the other side's offer: it copies their header page once, checks
@@ -56,6 +56,7 @@ func (o *Offer) bind(theirs Terms) error {
 		generation: o.generation, size: min(size, o.opt.RingSize), heat: heat{off: o.opt.NoPoll},
 		end: end, tx: o.tx, rx: rx, theirs: m, holds: o.holds,
 	}
+	o.link.watch()
 	// Xen leaves an event pending on the binder's port only: this one says that
 	// we have bound.
 	return rx.Notify()

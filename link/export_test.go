@@ -5,7 +5,7 @@ import "time"
 // Heat has the next wait of a link begin as if the last ones had been short.
 func Heat(l *Link) {
 	l.heat.hot.Store(true)
-	l.heat.skips, l.heat.vain = 0, 0
+	l.heat.polls, l.heat.naps = backoff{}, backoff{}
 }
 
 // Wait waits as package mux does: it polls if that pays, else it sleeps and looks.

@@ -8,7 +8,7 @@ import "sync/atomic"
 const (
 	copyTries = 16   // looks of a side that copies
 	mapTries  = 4096 // looks of a side that maps
-	// maxSkips bounds how many waits pass between two attempts to poll where polling
+	// maxSkips bounds how many waits pass between two attempts at something that
 	// does not pay.
 	maxSkips = 63
 )
@@ -16,44 +16,22 @@ const (
 // heat is what a link has learned about how soon the other side acts. It decides how
 // the next wait begins:
 //
-//	         a sleep was short                polling pays
-//	cold ---------------------> naps only ----------------> polls, then naps
-//	  ^                             |                            |
-//	  +------ a nap was in vain ----+------- as before ----------+
+//	      a sleep was short
+//	cold -------------------> hot: polls, then naps, then sleeps
+//	  ^                        |
+//	  +---- a nap was in vain -+
 //
-// After a poll in vain the next ones are left out, 1, 3, 7, ... 63 of them, until
-// one brings something: a link whose other side takes its time costs next to
-// nothing, an idle one costs one poll and one nap, once. A processor that others
-// want too makes polls vain, and so ends them.
+// What was in vain is left out the next 1, 3, 7, ... 63 times, until it brings
+// something: a link whose other side takes its time costs next to nothing, an idle
+// one costs one poll and one nap, once. A processor that others of this domain want
+// too makes both vain, and so ends them.
 //
 // It belongs to who is on duty, but for hot.
 type heat struct {
-	hot   atomic.Bool // not cold
-	skips int         // polls yet to be left out
-	vain  int         // skips after the next poll in vain
-	off   bool        // Options.NoPoll
-}
-
-// polls says whether to poll now, and counts a poll that is left out.
-func (h *heat) polls() bool {
-	if h.off || !h.hot.Load() {
-		return false
-	}
-	if h.skips > 0 {
-		h.skips--
-		return false
-	}
-	return true
-}
-
-// polled takes over how a poll has ended.
-func (h *heat) polled(news bool) {
-	if news {
-		h.vain = 0
-		return
-	}
-	h.vain = min(2*h.vain+1, maxSkips)
-	h.skips = h.vain
+	hot   atomic.Bool
+	polls backoff
+	naps  backoff
+	off   bool // Options.NoPoll
 }
 
 // slept takes over that a sleep was ended by an event.
@@ -61,4 +39,29 @@ func (h *heat) slept(short bool) {
 	if short {
 		h.hot.Store(true)
 	}
+}
+
+// backoff says how often to try something.
+type backoff struct {
+	skips int // yet to be left out
+	vain  int // skips after the next attempt in vain
+}
+
+// due says whether to try now, and counts what is left out.
+func (b *backoff) due() bool {
+	if b.skips == 0 {
+		return true
+	}
+	b.skips--
+	return false
+}
+
+// ended takes over how an attempt has ended.
+func (b *backoff) ended(well bool) {
+	if well {
+		b.vain = 0
+		return
+	}
+	b.vain = min(2*b.vain+1, maxSkips)
+	b.skips = b.vain
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"time"
 
 	"xvsock/grant"
 	"xvsock/ring"
@@ -20,6 +21,7 @@ type mapped struct {
 	pages *peerPages
 	state [1]byte
 	copy  [1]ring.Segment
+	next  *time.Timer // asks for the next probe
 }
 
 // span is a range of addresses, from first up to, without it, end.
@@ -62,6 +64,14 @@ func (m *mapped) contains(address uintptr) bool {
 	return false
 }
 
+// watch asks for a probe a second after the last one, whatever else happens on the link: a
+// pump that others wake all the time never sleeps so long. Look makes it.
+func (l *Link) watch() {
+	if l.theirs != nil {
+		l.theirs.next = time.AfterFunc(probeTime, func() { l.quiet.Store(true) })
+	}
+}
+
 // probe asks the hypervisor whether the other domain is there, by a copy of its state
 // byte. Loads cannot tell: Xen keeps the pages of a domain that was destroyed for as
 // long as somebody maps them, and no kernel of that domain clears the byte. It returns
@@ -71,6 +81,7 @@ func (l *Link) probe() error {
 	if m == nil {
 		return nil
 	}
+	m.next.Reset(probeTime)
 	m.state[0] = 0 // a copy that did nothing shows a peer that is gone (rule R17)
 	if err := m.pages.Copy(m.copy[:]); err != nil {
 		return fmt.Errorf("probe: %w", err)

@@ -175,6 +175,29 @@ func TestTheProbeFindsADomainThatIsGone(t *testing.T) {
 	})
 }
 
+// Programs that write now and then wake the pump before it has slept for a second. The
+// probe comes all the same.
+func TestTheProbeDoesNotWaitForAQuietSecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, one, two := guests(t, mapping, mapping)
+		b, a := mortalPair(t, two, one)
+		exchange(t, a, b)
+		two.home.Destroy()
+		begin := time.Now()
+		var err error
+		for err == nil && time.Since(begin) < time.Minute {
+			time.AfterFunc(100*time.Millisecond, a.Wake)
+			err = a.Wait(time.Second)
+		}
+		if !errors.Is(err, grant.StatusBadDomain) || time.Since(begin) > 2*time.Second {
+			t.Errorf("Wait returned %v after %v", err, time.Since(begin))
+		}
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // A copy that says success and did nothing (XSA-318) does not pass for a sign of life.
 func TestAProbeThatCopiesNothingIsAnEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

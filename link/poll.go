@@ -36,9 +36,10 @@ func (l *Link) Hot() bool { return l.heat.hot.Load() }
 // no events (wake-up rule W4: awake is 1 only while its owner looks, or is about to).
 // Then it naps, as an ordinary sleeper, but in its own thread.
 func (l *Link) Poll() (news bool, err error) {
-	if l.heat.polls() {
+	if l.Hot() && !l.heat.off && l.heat.polls.due() {
 		news, err = l.poll()
-		l.heat.polled(news)
+		l.heat.polls.ended(news)
+		l.unclaim() // who polls needs no events, and leaves those of other links to the reader
 	}
 	if news || err != nil {
 		return news, err
@@ -46,8 +47,9 @@ func (l *Link) Poll() (news bool, err error) {
 	if news, err = l.drowse(); news || err != nil {
 		return news, err
 	}
-	if l.heat.hot.Load() {
+	if l.Hot() && l.heat.naps.due() {
 		news, err = l.nap()
+		l.heat.naps.ended(news)
 		l.heat.hot.Store(news)
 	}
 	if !news {
@@ -96,7 +98,7 @@ func (l *Link) spin() (news bool, err error) {
 		if l.theirs != nil && i%mapGlance != 0 && !l.end.Stirred() {
 			continue
 		}
-		if news, err = l.glance(); news || err != nil || l.woken() {
+		if news, err = l.glance(); news || err != nil || l.over() {
 			return true, err
 		}
 	}
@@ -180,7 +182,7 @@ func (l *Link) nap() (news bool, err error) {
 		if !event {
 			return false, nil
 		}
-		if news, err = l.view(); news || err != nil || l.woken() {
+		if news, err = l.view(); news || err != nil || l.over() {
 			return true, err
 		}
 	}

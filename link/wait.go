@@ -6,6 +6,7 @@ import "time"
 // Sleep that nothing has ended it asks the hypervisor for the other domain where the
 // fetch does not.
 func (l *Link) Look() error {
+	l.unclaim() // there may be much to do before the next nap
 	if l.quiet.Swap(false) {
 		if err := l.probe(); err != nil {
 			return l.fail(err)
@@ -38,11 +39,10 @@ func (l *Link) Sleep(d time.Duration) error {
 	return err
 }
 
-// woken reports whether Wake was called or the link has ended.
-func (l *Link) woken() bool {
+// over reports whether the link has ended. A Wake is the sleeper's alone: it finds who
+// looks on duty, and is called again by it.
+func (l *Link) over() bool {
 	select {
-	case <-l.wake:
-		return true
 	case <-l.done:
 		return true
 	default:

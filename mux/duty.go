@@ -105,7 +105,7 @@ func (d *duty) tick() {
 // so, and false if the caller should sleep until the pump wakes it. It is called
 // without a lock. An error or a bug of ours ends the link, not the caller.
 func (s *Session) serve(c *Conn, done func(*Conn) bool) (served bool) {
-	if !s.t.Hot() || !s.duty.take() {
+	if !s.t.Hot() || !s.duty.shared && s.relays.Load() > 0 || !s.duty.take() {
 		return false
 	}
 	if s.foreign != nil {
@@ -135,10 +135,15 @@ func (s *Session) serveUntil(c *Conn, done func(*Conn) bool) (bool, error) {
 			if frames, _, err = s.work(); err != nil {
 				return false, err
 			}
-		}
-		if done(c) {
-			s.duty.owed.Store(true)
-			return true, nil
+			if done(c) {
+				s.duty.owed.Store(true)
+				return true, nil
+			}
+			if frames == maxBatch {
+				if err := s.t.Look(); err != nil {
+					return false, err
+				}
+			}
 		}
 		runtime.Gosched() // what has come may be another's
 	}

@@ -34,15 +34,15 @@ func (s *Session) Run() (err error) {
 		if bug := recover(); bug != nil {
 			err = s.crash(bug)
 		}
+		s.t.Fail(err) // before somebody else takes the duty
 		s.duty.retire()
 		s.end(err)
 	}()
 	return s.pump()
 }
 
-// end resets all connections because the link has ended.
+// end resets all connections because the link has failed.
 func (s *Session) end(err error) {
-	s.t.Fail(err)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tx.err = err
@@ -86,9 +86,10 @@ func (s *Session) shift() (wait time.Duration, err error) {
 }
 
 // stay looks whether the pump is to stay. Only Relays have nobody else who would
-// wait for the other side on the spot.
+// wait for the other side on the spot; what they wait for in this domain may need the
+// processor.
 func (s *Session) stay() (news bool, err error) {
-	if s.relays.Load() > 0 && s.t.Hot() {
+	if s.relays.Load() > 0 && s.duty.shared && s.t.Hot() {
 		return s.t.Poll()
 	}
 	return s.t.Rest()
