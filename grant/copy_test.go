@@ -124,7 +124,7 @@ func TestTheFirstSegmentThatFailedIsTheError(t *testing.T) {
 
 // kernelWithoutXen has devices that open but answer no request.
 func kernelWithoutXen(t testing.TB) *Kernel {
-	k, err := Open(Config{Gntalloc: "/dev/null", Gntdev: "/dev/null"})
+	k, err := Open(Config{Gntalloc: "/dev/null", Gntdev: "/dev/null", GuestType: guestType(t, "PV")})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"xvsock/internal/sys"
 	"xvsock/xen"
@@ -12,10 +13,11 @@ import (
 // Config says where the kernel's devices are. The zero Config is right on every
 // system; tests set its fields.
 type Config struct {
-	Gntalloc string      // default /dev/xen/gntalloc
-	Gntdev   string      // default /dev/xen/gntdev
-	Limit    string      // default sys.GntallocLimit
-	Record   *sys.Record // if not nil, records what is held
+	Gntalloc  string      // default /dev/xen/gntalloc
+	Gntdev    string      // default /dev/xen/gntdev
+	Limit     string      // default sys.GntallocLimit
+	GuestType string      // default /sys/hypervisor/guest_type
+	Record    *sys.Record // if not nil, records what is held
 }
 
 // Kernel is the Device of the domain that this program runs in, over
@@ -23,13 +25,15 @@ type Config struct {
 //
 // Mappings are foreign memory, and after a restore the first access to one
 // raises SIGBUS: goroutines that touch a mapping run with
-// debug.SetPanicOnFault. Pages of our own survive a restore, their grants do not.
+// debug.SetPanicOnFault. So it is in a PV domain, and there alone is mapped (Map).
+// Pages of our own survive a restore, their grants do not.
 type Kernel struct {
 	sharing  allocator
 	mapping  mapDevice
 	gntalloc *sys.FD
 	gntdev   *sys.FD
 	limit    string
+	faults   bool // a mapping of before a restore does
 }
 
 var _ Device = (*Kernel)(nil)
@@ -56,7 +60,14 @@ func Open(config Config) (*Kernel, error) {
 		gntalloc: gntalloc,
 		gntdev:   gntdev,
 		limit:    withDefault(config.Limit, sys.GntallocLimit),
+		faults:   isPV(withDefault(config.GuestType, "/sys/hypervisor/guest_type")),
 	}, nil
+}
+
+// isPV reports whether the kernel says so of this domain.
+func isPV(path string) bool {
+	kind, err := os.ReadFile(path)
+	return err == nil && strings.TrimSpace(string(kind)) == "PV"
 }
 
 func withDefault(path, standard string) string {

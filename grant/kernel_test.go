@@ -34,7 +34,7 @@ func TestAMissingDeviceIsNamedWithItsModule(t *testing.T) {
 
 func TestCloseGivesBothDevicesBackAndEndsAllCalls(t *testing.T) {
 	var record sys.Record
-	k, err := Open(Config{Gntalloc: "/dev/null", Gntdev: "/dev/null", Record: &record})
+	k, err := Open(Config{Gntalloc: "/dev/null", Gntdev: "/dev/null", GuestType: guestType(t, "PV"), Record: &record})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,5 +88,36 @@ func TestTheLimitIsReadAndRaised(t *testing.T) {
 	}
 	if limit, err := k.Limit(); limit != 2048 || err != nil {
 		t.Errorf("limit %d, %v", limit, err)
+	}
+}
+
+// guestType is a file that says what the domain is.
+func guestType(t testing.TB, kind string) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "guest_type")
+	if err := os.WriteFile(path, []byte(kind+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// What is mapped must fault once it is void, or wrong bytes pass for the peer's.
+func TestOnlyAPVDomainMaps(t *testing.T) {
+	for kind, want := range map[string]error{
+		"PV":  syscall.ENOTTY, // /dev/null is no gntdev
+		"PVH": errors.ErrUnsupported,
+		"HVM": errors.ErrUnsupported,
+		"":    errors.ErrUnsupported,
+	} {
+		k, err := Open(Config{Gntalloc: "/dev/null", Gntdev: "/dev/null", GuestType: guestType(t, kind)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := k.Map(1, []Ref{8}); !errors.Is(err, want) {
+			t.Errorf("in a domain that is %q: %v, want %v", kind, err, want)
+		}
+		if err := k.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -10,10 +10,20 @@ import (
 	"xvsock/xen"
 )
 
-// Map implements Mapper. The kernel does not say which reference is bad: the
-// error for any that is revoked, or not for this domain, wraps EINVAL.
+// errNoFault says why Map does nothing. Where Xen translates a domain's memory (PVH,
+// HVM), a mapping is a place in that memory, and none is there after a restore: Xen takes
+// a load for one of a device that does not exist, and gives ones for an answer. Payload
+// that was being read then would be wrong, and nobody would know.
+var errNoFault = fmt.Errorf("only a PV domain notices that a mapping is void: %w", errors.ErrUnsupported)
+
+// Map implements Mapper. In a domain that is not PV its error wraps
+// errors.ErrUnsupported. The kernel does not say which reference is bad: the error for
+// any that is revoked, or not for this domain, wraps EINVAL.
 func (k *Kernel) Map(from xen.DomID, refs []Ref) (Mapping, error) {
-	m, err := mapPages(k.mapping, from, refs)
+	m, err := (*mapping)(nil), errNoFault
+	if k.faults {
+		m, err = mapPages(k.mapping, from, refs)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("map %d pages of domain %v: %w", len(refs), from, err)
 	}

@@ -14,6 +14,9 @@ const (
 	// napTime is how long a nap is: a few milliseconds, for which other goroutines on
 	// this processor wait, and the garbage collector may.
 	napTime = 4 * time.Millisecond
+	// napYield is how many naps there are between two before which other goroutines get
+	// their turn.
+	napYield = 4
 	// claimTime is how long the reader of events is given to leave, a few times.
 	claimTime = 100 * time.Microsecond
 	// claimTries is how often.
@@ -162,7 +165,9 @@ func (l *Link) nap() (news bool, err error) {
 	if !l.claims() {
 		return false, nil
 	}
-	runtime.Gosched() // others first: the nap keeps the processor
+	if l.waits.naps.Load()%napYield == 0 {
+		runtime.Gosched() // others first: the nap keeps the processor
+	}
 	for range claimTries {
 		// An event that came after the last look is among these: look again.
 		if err := l.collect(); err != nil {

@@ -131,8 +131,11 @@ func (s *Session) serveUntil(c *Conn, done func(*Conn) bool) (bool, error) {
 		if err != nil || !news {
 			return false, err
 		}
+		others := false
 		for frames := maxBatch; frames == maxBatch; {
-			if frames, _, err = s.work(); err != nil {
+			frames, _, err = s.work()
+			others = others || frames > 0
+			if err != nil {
 				return false, err
 			}
 			if done(c) {
@@ -145,7 +148,9 @@ func (s *Session) serveUntil(c *Conn, done func(*Conn) bool) (bool, error) {
 				}
 			}
 		}
-		runtime.Gosched() // what has come may be another's
+		if others {
+			runtime.Gosched() // it was for them
+		}
 	}
 }
 
