@@ -45,6 +45,7 @@ check: ## what needs no VM: format, vet, staticcheck, all tests with -race
 	$(GO) tool staticcheck ./...
 	$(GO) test -race -short -skip '$(WALKS)' ./...
 	cd examples/grpc && $(GO) vet ./... && $(GO) test -race -short ./...
+	cd bench/native && $(GO) vet ./... && $(GO) test -race -short ./...
 
 FUZZTIME ?= 20s
 fuzz: ## each fuzz target for FUZZTIME (20s)
@@ -53,9 +54,11 @@ fuzz: ## each fuzz target for FUZZTIME (20s)
 	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
 	  done; done
 
-bench: ## Go benchmarks of the rings, the connections and the manager; on real Xen how long a domain boots, and AF_VSOCK beside AF_UNIX
+bench: deps ## links beside libxenvchan on real Xen (build/bench.json, bench.svg), boots, AF_VSOCK beside AF_UNIX; without Xen beside AF_UNIX and yamux
 	$(GO) test -run '^$$' -bench . -benchmem ./ring ./mux ./vsock ./manager/... ./daemon ./bridge/...
-	$(GO) test -run '^$$' -bench 'Boot|AFVsock' -benchtime 1x -timeout 30m -v ./image
+	$(GO) test -run '^$$' -bench Frontends ./bench/scale
+	cd bench/native && $(GO) run .
+	$(GO) test -run '^$$' -bench 'Boot|AFVsock|Vchan' -benchtime 1x -timeout 45m -v ./image
 
 soak: deps ## the randomised tests, long; 100000 AF_VSOCK connections on real Xen
 	$(GO) test -race -count=20 -timeout 0 ./ring ./mux ./link ./vsock ./xenstore ./sim/... ./manager ./manager/client ./daemon ./bridge/...

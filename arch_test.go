@@ -68,6 +68,7 @@ var imports = map[string][]string{
 	"sim":                        {"evtchn", "grant", "sim/xenstored", "xen", "xenstore"},
 	"sim/xenstored":              {"xen", "xenstore"},
 	"sim/conformance":            {"evtchn", "grant", "sim", "xen", "xenstore"},
+	"image/benchreport":          {},
 	"image/rig/agent":            {"image/rig/wire"},
 	"image/rig/demo":             {"image", "image/rig"},
 	"image/rig/wire":             {},

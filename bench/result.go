@@ -74,27 +74,3 @@ func fairness(bytes []uint64) *Fairness {
 	}
 	return &Fairness{MinMax: least / most, Jain: sum * sum / (float64(len(bytes)) * squares)}
 }
-
-// What Result.Per says.
-const (
-	perTrip       = "round trip"
-	perConnection = "connection"
-	perMiB        = "MiB"
-)
-
-// Counters are numbers that only ever grow, by their names: what a link, or whatever
-// else is measured, counts beside.
-type Counters map[string]uint64
-
-// per returns how much each counter grew since before, for each of n; nothing where
-// n is 0. A counter that before has not, or that has become less because it is another
-// link's, is left out.
-func (c Counters) per(before Counters, n float64) map[string]float64 {
-	all := make(map[string]float64, len(c))
-	for name, now := range c {
-		if was, known := before[name]; known && now >= was && n > 0 {
-			all[name] = float64(now-was) / n
-		}
-	}
-	return all
-}

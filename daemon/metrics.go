@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"slices"
 	"strconv"
 
 	"xvsock/services"
@@ -15,15 +16,32 @@ func (d *daemon) collect(r role, w *metrics.Writer) {
 	up := w.Gauge("xvsock_link_up", "Whether the link to a domain is up.")
 	connections := w.Gauge("xvsock_link_connections", "Open connections over a link.")
 	pages := w.Gauge("xvsock_link_granted_pages", "Pages that this side has granted for a link.")
+	work := w.Counter("xvsock_link_work_total", "What this side has done for a link: hypercalls that copy, their segments, events sent, waits.")
 	for _, l := range s.Links {
 		labels := []string{"domain", whole(l.Domain), "name", l.Name, "kind", l.Kind}
 		up.Sample(truth(l.Up), labels...)
 		connections.Sample(float64(l.Connections), labels...)
 		pages.Sample(float64(l.Pages), labels...)
+		if l.Work != nil {
+			l.Work.sample(work, labels)
+		}
 	}
 	d.collectServices(w)
 	collectPolicy(w, s)
 	metrics.Runtime(w, d.started)
+}
+
+// sample writes the figures of one link.
+func (k *Work) sample(to *metrics.Family, labels []string) {
+	for _, of := range []struct {
+		name string
+		n    uint64
+	}{
+		{"copies", k.Copies}, {"segments", k.Segments}, {"notifies", k.Notifies},
+		{"polls", k.Polls}, {"naps", k.Naps}, {"sleeps", k.Sleeps},
+	} {
+		to.Sample(float64(of.n), append(slices.Clip(labels), "work", of.name)...)
+	}
 }
 
 // collectServices writes how the services fare.

@@ -22,8 +22,8 @@ type Peer struct {
 	Since time.Time
 	Pages int // that we have granted to it
 	Ring  int // bytes of the smaller ring
-	// Mapped says that this side reads the other's pages in place.
-	Mapped bool
+	// Access is how this side reads the other's pages.
+	Access link.Access
 	// Counts are what this side has done for the link since it was made.
 	Counts link.Counts
 }
@@ -43,7 +43,7 @@ func (s *Stack) Peers() []Peer {
 		all = append(all, Peer{
 			Domain: id, Kind: ses.kind, Generation: ses.link.Generation(), Serial: ses.link.Serial(),
 			Conns: stats.Open, Relayed: stats.Relayed, Since: stats.Since, Pages: ses.link.Pages(), Ring: ses.link.Ring(),
-			Mapped: ses.link.Mapped(), Counts: ses.link.Counts(),
+			Access: ses.link.Access(), Counts: ses.link.Counts(),
 		})
 	}
 	return all
