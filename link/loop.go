@@ -44,7 +44,7 @@ func loopEnd(opt Options, self xen.DomID, generation uint64, own, peer, tx, rx [
 		return nil, err
 	}
 	l := &Link{
-		generation: generation, size: opt.RingSize,
+		generation: generation, size: opt.RingSize, heat: heat{off: opt.NoPoll},
 		end: end, tx: txPort, rx: rxPort,
 		holds: stake{peer: self, ledger: opt.Ledger, channels: []evtchn.Channel{txPort, rxPort}},
 	}

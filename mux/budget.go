@@ -2,11 +2,15 @@ package mux
 
 import "sync/atomic"
 
-// What begin goes by.
+// What begin and grow go by. With DefaultBudget there is room for more than 1000
+// connections, whatever those before them have grown to.
 const (
 	smallWindow = startWindow / 16
-	wellKnown   = 1024 // the first port that is not
-	keptBack    = 16 * smallWindow
+	leastWindow = startWindow / 64
+	quickWindow = startWindow / 8 // a window below it grows while a quarter is free
+
+	wellKnown = 1024 // the first port that is not
+	keptBack  = 16 * smallWindow
 )
 
 // DefaultBudget is the receive memory of one peer, in bytes.
@@ -54,9 +58,10 @@ func (b *Budget) take(n, limit int64) bool {
 	return true
 }
 
-// begin takes the first window of a connection: startWindow while half of b is free, a
-// quarter of it while a quarter is, else a sixteenth, and less as well where a parent has
-// no more. So connections that carry little are many. It returns 0 if there is nothing.
+// begin takes the first window of a connection, which is the smaller the more of b is
+// in use, and less as well where a parent has no more. So connections that carry little
+// are many, and one that carries more makes its window grow. It returns 0 if there is
+// nothing.
 //
 // The end of b is for connections of ports below wellKnown, so that others cannot keep
 // the domain's services, and those of its root, from working.
@@ -65,18 +70,35 @@ func (b *Budget) begin(local uint32) int64 {
 	if local >= wellKnown {
 		limit -= min(keptBack, limit/4)
 	}
-	window, used := int64(startWindow), b.Used()
-	for ; window >= smallWindow; window /= 4 {
-		roomy := window == smallWindow || used < b.limit/2 || window < startWindow && used < b.limit/4*3
-		if roomy && b.take(window, limit) {
+	for window := b.first(); window >= leastWindow; window /= 4 {
+		if b.take(window, limit) {
 			return window
 		}
 	}
 	return 0
 }
 
-// grow takes n bytes more for a connection, if half of b stays free for others.
-func (b *Budget) grow(n int64) bool { return b.take(n, b.limit/2) }
+// first is the window that a connection is to begin with.
+func (b *Budget) first() int64 {
+	switch used := b.Used(); {
+	case used < b.limit/8*3:
+		return startWindow
+	case used < b.limit/2:
+		return smallWindow
+	}
+	return leastWindow
+}
+
+// grow doubles a window: it takes as much again for a connection, if half of b stays
+// free for others. A window that slows any stream down may have of the next quarter
+// too: what is left then is for first windows.
+func (b *Budget) grow(window int64) bool {
+	limit := b.limit / 2
+	if window < quickWindow {
+		limit = b.limit / 4 * 3
+	}
+	return b.take(window, limit)
+}
 
 // ceiling is how far b may be used up by a child that then holds so much.
 func (b *Budget) ceiling(held int64) int64 {

@@ -1,8 +1,8 @@
 package mux
 
 import (
+	"maps"
 	"math"
-	"slices"
 	"sync"
 	"testing"
 )
@@ -86,42 +86,86 @@ func TestBudgetIsShared(t *testing.T) {
 	}
 }
 
+// fill begins connections of the local port until there is no room, and counts them by
+// their windows.
+func fill(b *Budget, local uint32) (total int, count map[int64]int) {
+	count = map[int64]int{}
+	for n := b.begin(local); n > 0; n = b.begin(local) {
+		total++
+		count[n]++
+	}
+	return total, count
+}
+
 // Connections that carry little are many, and those of a domain's services find room when
 // all others do not.
 func TestFirstWindowsGetSmaller(t *testing.T) {
-	b := NewBudget(4<<20, nil)
-	var sizes []int64
-	count := map[int64]int{}
-	for {
-		n := b.begin(5000)
-		if n == 0 {
-			break
-		}
-		if count[n]++; count[n] == 1 {
-			sizes = append(sizes, n)
-		}
+	b := NewBudget(DefaultBudget, nil)
+	total, count := fill(b, 5000)
+	want := map[int64]int{64 << 10: 24, 4 << 10: 128, 1 << 10: 1984}
+	if !maps.Equal(count, want) {
+		t.Errorf("%d windows of %v bytes, want %v", total, count, want)
 	}
-	if !slices.Equal(sizes, []int64{64 << 10, 16 << 10, 4 << 10}) || count[64<<10] != 32 || count[16<<10] != 64 || count[4<<10] != 240 {
-		t.Errorf("windows of %v bytes, %v", sizes, count)
-	}
-	if b.grow(1) {
+	if b.grow(leastWindow) {
 		t.Error("a window grows while connections find no room")
 	}
-	for i := range 16 {
-		if b.begin(7) == 0 {
-			t.Fatalf("no room for connection %d of a well-known port", i)
-		}
+	if n, _ := fill(b, 7); n != 64 || b.Used() != b.Limit() {
+		t.Errorf("room for %d connections of well-known ports; %d bytes taken of %d", n, b.Used(), b.Limit())
 	}
-	if b.begin(7) != 0 {
-		t.Error("more was given than there is")
+}
+
+// A link carries 1000 connections, and some that are about to end, whatever those that
+// came first have grown to.
+func TestAThousandConnectionsFindRoom(t *testing.T) {
+	const enough = 1040
+	for _, c := range []struct {
+		name  string
+		early int // connections whose windows grow at once as far as they may
+	}{
+		{"none grows", 0},
+		{"one takes all it can", 1},
+		{"ten streams come first", 10},
+		{"each grows when it comes", enough},
+	} {
+		b, n := NewBudget(DefaultBudget, nil), 0
+		for range c.early {
+			window := b.begin(5000)
+			if window == 0 {
+				break
+			}
+			for n++; window < maxWindow && b.grow(window); {
+				window *= 2
+			}
+		}
+		if rest, _ := fill(b, 5000); n+rest < enough {
+			t.Errorf("%s: room for %d connections, want %d", c.name, n+rest, enough)
+		}
 	}
 }
 
 func TestWindowsGrowAsLongAsHalfIsFree(t *testing.T) {
-	b := NewBudget(4<<20, nil)
-	for b.grow(256 << 10) {
+	b := NewBudget(DefaultBudget, nil)
+	for b.grow(maxWindow / 2) {
 	}
-	if b.Used() != 2<<20 || b.begin(5000) == 0 {
+	if b.Used() != DefaultBudget/2 {
 		t.Errorf("%d bytes were taken by growing", b.Used())
+	}
+}
+
+// Streams that come after 1000 idle connections have windows that keep a ring busy.
+func TestAStreamBesideAThousandConnectionsGrows(t *testing.T) {
+	const idle, streams = 1000, 10
+	b := NewBudget(DefaultBudget, nil)
+	for range idle {
+		b.begin(5000)
+	}
+	for i := range streams {
+		window := b.begin(5000)
+		for b.grow(window) {
+			window *= 2
+		}
+		if window != quickWindow {
+			t.Errorf("stream %d has a window of %d bytes", i, window)
+		}
 	}
 }

@@ -104,11 +104,11 @@ func (c *Conn) Read(p []byte) (int, error) {
 // serveRead looks for what a Read waits for.
 func (c *Conn) serveRead() { c.s.serve(c, (*Conn).readable) }
 
-// readable says whether a Read that waits would return.
+// readable says whether some Read that waits would return.
 func (c *Conn) readable() bool {
 	c.recv.mu.Lock()
 	defer c.recv.mu.Unlock()
-	return c.recv.awaited()
+	return c.recv.awaited(true)
 }
 
 // CloseRead shuts the receiving half: Read returns io.EOF from now on, what was

@@ -1,9 +1,7 @@
 package mux
 
 import (
-	"fmt"
 	"runtime"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,7 +38,7 @@ const (
 	// courtesy is how long the pump lets others come back to the duty before it
 	// takes it up itself. On one processor they come first as it is.
 	courtesy = 50 * time.Microsecond
-	// clockTicks is how many turns of work share one look at the clock, which in
+	// clockTicks is how many pieces of work share one look at the clock, which in
 	// some domains is a system call.
 	clockTicks = 64
 )
@@ -62,9 +60,12 @@ func (d *duty) take() bool {
 		d.mu.Unlock()
 		return false
 	}
-	d.owed.Store(false)
 	return true
 }
+
+// pay is for the pump on duty: all that was owed so far is paid by the look and the
+// turn that follow. What one in serve does is less.
+func (d *duty) pay() { d.owed.Store(false) }
 
 // leave gives the duty up.
 func (d *duty) leave() {
@@ -98,69 +99,4 @@ func (d *duty) tick() {
 	if d.ticks++; d.ticks%clockTicks == 0 {
 		d.now = time.Now()
 	}
-}
-
-// serve has the caller, who waits for something of c in Read or Write, look for
-// it itself, for as long as that is likely to pay. It returns true once done says
-// so, and false if the caller should sleep until the pump wakes it. It is called
-// without a lock. An error or a bug of ours ends the link, not the caller.
-func (s *Session) serve(c *Conn, done func(*Conn) bool) (served bool) {
-	if !s.t.Hot() || !s.duty.shared && s.relays.Load() > 0 || !s.duty.take() {
-		return false
-	}
-	if s.foreign != nil {
-		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // the user's goroutine goes on as it was
-	}
-	defer func() {
-		if bug := recover(); bug != nil {
-			s.t.Fail(s.crash(bug))
-		}
-		s.duty.leave()
-	}()
-	served, err := s.serveUntil(c, done)
-	if err != nil {
-		s.t.Fail(err)
-	}
-	return served
-}
-
-// serveUntil polls and works until done says so or Poll gives up.
-func (s *Session) serveUntil(c *Conn, done func(*Conn) bool) (bool, error) {
-	for {
-		news, err := s.t.Poll()
-		if err != nil || !news {
-			return false, err
-		}
-		others := false
-		for frames := maxBatch; frames == maxBatch; {
-			frames, _, err = s.work()
-			others = others || frames > 0
-			if err != nil {
-				return false, err
-			}
-			if done(c) {
-				s.duty.owed.Store(true)
-				return true, nil
-			}
-			if frames == maxBatch {
-				if err := s.t.Look(); err != nil {
-					return false, err
-				}
-			}
-		}
-		if others {
-			runtime.Gosched() // it was for them
-		}
-	}
-}
-
-// crash says what a recovered panic means for the link (rule R16).
-func (s *Session) crash(bug any) error {
-	if s.foreign != nil {
-		if err := s.foreign.Fault(bug); err != nil {
-			return err
-		}
-	}
-	s.cfg.Log.Error("link ended by a bug", "bug", bug, "stack", string(debug.Stack()))
-	return fmt.Errorf("%w: %v", ErrBug, bug)
 }

@@ -454,7 +454,7 @@ func TestRequestFloodIsBounded(t *testing.T) {
 		cfg  Config
 		most int
 	}{
-		{"by the budget", Config{Budget: NewBudget(3*startWindow, nil)}, 15},
+		{"by the budget", Config{Budget: NewBudget(24<<10, nil)}, 9},
 		{"by the parent's budget", Config{Budget: NewBudget(1<<30, NewBudget(5*startWindow, nil))}, 4},
 		{"by MaxConns", Config{MaxConns: 5}, 5},
 	} {

@@ -72,6 +72,7 @@ func (s *Session) pump() (err error) {
 // that goes on. It returns how long the pump may sleep then.
 func (s *Session) shift() (wait time.Duration, err error) {
 	defer s.duty.leave()
+	s.duty.pay()
 	if err := s.t.Look(); err != nil {
 		return 0, err
 	}

@@ -171,7 +171,8 @@ func (r *receiver) read(p []byte, serve func()) (n int, update, last bool, err e
 // wait waits until there may be something for a Read into p, and returns how much of
 // it was put there already.
 func (r *receiver) wait(p []byte, serve func()) (n int) {
-	if mine := r.dest == nil; mine {
+	mine := r.dest == nil
+	if mine {
 		r.dest = p
 		defer func() {
 			if n = r.placed; n > 0 {
@@ -183,15 +184,16 @@ func (r *receiver) wait(p []byte, serve func()) (n int) {
 	r.mu.Unlock()
 	serve()
 	r.mu.Lock()
-	if !r.awaited() {
+	if !r.awaited(mine) {
 		r.cond.Wait()
 	}
 	return 0
 }
 
-// awaited says whether a Read that waits would return.
-func (r *receiver) awaited() bool {
-	return r.placed > 0 || r.got != r.taken || r.eof || r.err != nil || r.closed || r.deadline.passed()
+// awaited says whether a Read that waits would return; mine: it is the one whose
+// buffer is dest.
+func (r *receiver) awaited(mine bool) bool {
+	return mine && r.placed > 0 || r.got != r.taken || r.eof || r.err != nil || r.closed || r.deadline.passed()
 }
 
 func (r *receiver) take(p []byte) int {

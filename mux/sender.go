@@ -76,6 +76,9 @@ func (x *sender) drain() {
 	}
 }
 
+// idle says that nothing waits to be sent.
+func (x *sender) idle() bool { return x.control.n == 0 && x.resets.n == 0 && x.data.n == 0 }
+
 // retry makes the next drain ask for room again even if it is for as much as
 // before: the last wish was granted, but another frame took the room, or the look at
 // it came to nothing. With spare it does not if there is no room and no frame took

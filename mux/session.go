@@ -9,7 +9,7 @@ import (
 
 // Defaults of a Config.
 const (
-	DefaultMaxConns    = 1024
+	DefaultMaxConns    = 2048
 	DefaultDialTimeout = 10 * time.Second
 	DefaultSilence     = 60 * time.Second
 )

@@ -1,0 +1,118 @@
+package mux
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+)
+
+// turnTicks is how many pieces of work of one who serves share a whole turn, if
+// nothing waits for it.
+const turnTicks = 16
+
+// serve has the caller, who waits for something of c in Read or Write, look for
+// it itself, for as long as that is likely to pay. It returns true once done says
+// so, and false if the caller should sleep until the pump wakes it. It is called
+// without a lock. An error or a bug of ours ends the link, not the caller.
+//
+// A Relay waits for other goroutines, which need the processor if there is but one.
+func (s *Session) serve(c *Conn, done func(*Conn) bool) (served bool) {
+	if !s.t.Hot() || !s.duty.shared && s.relays.Load() > 0 || !s.duty.take() {
+		return false
+	}
+	if s.foreign != nil {
+		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // the user's goroutine goes on as it was
+	}
+	defer func() {
+		if bug := recover(); bug != nil {
+			s.t.Fail(s.crash(bug))
+		}
+		s.duty.leave()
+	}()
+	served, err := s.serveUntil(c, done)
+	if err != nil {
+		s.t.Fail(err)
+	}
+	return served
+}
+
+// serveUntil takes frames, one by one, until done says so: what comes after those is
+// left in the ring, so that the next Read finds it there and needs no buffer between.
+func (s *Session) serveUntil(c *Conn, done func(*Conn) bool) (bool, error) {
+	for {
+		n, err := s.receiveUntil(c, done)
+		if err == nil && n > 0 {
+			err = s.tidy(true)
+		}
+		switch {
+		case err != nil:
+			return false, err
+		case done(c):
+			s.duty.owed.Store(true)
+			return true, nil
+		case n == maxBatch:
+			if err := s.t.Look(); err != nil {
+				return false, err
+			}
+			continue
+		case n > 0:
+			runtime.Gosched() // it was for others
+		}
+		news, err := s.t.Poll()
+		if err != nil || !news {
+			return false, err
+		}
+		if err := s.tidy(false); err != nil {
+			return false, err
+		}
+	}
+}
+
+// receiveUntil is receive that ends as soon as done says so.
+func (s *Session) receiveUntil(c *Conn, done func(*Conn) bool) (int, error) {
+	defer s.flushRelay()
+	for n := range maxBatch {
+		more, err := s.receiveFrame()
+		if err != nil || !more {
+			return n, err
+		}
+		if done(c) {
+			return n + 1, nil
+		}
+	}
+	return maxBatch, nil
+}
+
+// tidy is a turn, unless nothing waits to be sent: then all that a turn is for can
+// wait a little.
+func (s *Session) tidy(heard bool) error {
+	s.duty.tick()
+	if s.duty.ticks%turnTicks != 0 && s.quiet(heard) {
+		s.flush()
+		return nil
+	}
+	_, err := s.turn(s.duty.now, heard)
+	s.flush()
+	return err
+}
+
+// quiet notes a sign of life, and says whether nothing waits to be sent.
+func (s *Session) quiet(heard bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if heard {
+		s.hear(s.duty.now)
+	}
+	return s.tx.err == nil && s.tx.idle()
+}
+
+// crash says what a recovered panic means for the link (rule R16).
+func (s *Session) crash(bug any) error {
+	if s.foreign != nil {
+		if err := s.foreign.Fault(bug); err != nil {
+			return err
+		}
+	}
+	s.cfg.Log.Error("link ended by a bug", "bug", bug, "stack", string(debug.Stack()))
+	return fmt.Errorf("%w: %v", ErrBug, bug)
+}
