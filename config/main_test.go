@@ -31,6 +31,7 @@ func standard() []config.Builtin {
 		{Name: "metrics", Port: 5, Always: true, Fixed: true},
 		{Name: "log", Port: 6, Always: true, Fixed: true},
 		{Name: "echo", Port: 7, Fixed: true},
+		{Name: "bench", Port: 8, Fixed: true},
 	}
 }
 

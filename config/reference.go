@@ -159,7 +159,7 @@ const referenceSpecs = `## Specs of services
 | ` + "`NAME:PORT:forward[,OPTIONS]:tcp:HOST:PORT`" + ` | whoever listens on a TCP port |
 
 - A name is 1 to 15 of a-z, 0-9 and -, with a letter in it. Each name and each port may be given once.
-- Ports 0 and 1 are reserved, 2 to 7 and those of the other built-in services are theirs alone, and from 3221225472
+- Ports 0 and 1 are reserved, 2 to 8 and those of the other built-in services are theirs alone, and from 3221225472
   up they are kept for outgoing connections. Peers may take ports below 1024 for well-known ones.
 - A command is split at blanks; double quotes group, and there is no shell and no other quoting. What a program finds
   stands [below](#programs).
