@@ -73,7 +73,7 @@ func checkWrong(t *testing.T, line, want string) {
 }
 
 func TestWrongServicesAreSaidAndLeftOut(t *testing.T) {
-	const all = "built in are discovery, health, control, metrics, log, echo, clock, zone; a program is NAME:PORT:exec:/path"
+	const all = "built in are discovery, health, control, metrics, log, echo, bench, clock, zone; a program is NAME:PORT:exec:/path"
 	const ports, form = "use one from 1024 up", "write unix:/path or tcp:HOST:PORT"
 	long := "/" + strings.Repeat("x", 107)
 	for _, tt := range []struct{ name, spec, want string }{
