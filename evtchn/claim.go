@@ -2,6 +2,7 @@ package evtchn
 
 import (
 	"fmt"
+	"runtime"
 	"time"
 
 	"xvsock/xen"
@@ -21,10 +22,11 @@ type Claimer interface {
 // one goroutine at a time. Whoever holds it collects soon after each event, whatever
 // channel it is of, or releases the claim.
 type Claim interface {
-	// Ready says that the reader has left: Nap may be called.
-	Ready() bool
+	// Ready gives the reader d to leave, if it has not, and says whether it has: then
+	// Nap may be called.
+	Ready(d time.Duration) bool
 	// Nap waits until there is an event of some channel, or for d, which is a few
-	// milliseconds at most; before Ready the event may go to the reader. While it waits the caller's processor does nothing else meanwhile, and
+	// milliseconds at most: the caller's processor does nothing else meanwhile, and
 	// the garbage collector may have to wait for it.
 	Nap(d time.Duration) (event bool, err error)
 	// Collect gives the events that Nap has found to their channels. It never
@@ -80,8 +82,19 @@ func (k *Kernel) stand() bool {
 	return k.cause == nil
 }
 
-// Ready implements Claim.
-func (c *claim) Ready() bool {
+// Ready implements Claim. The reader needs a thread to come out of its read, and then a
+// processor of the scheduler's to see the claim; the caller may have the only one of both.
+func (c *claim) Ready(d time.Duration) bool {
+	if c.ready() {
+		return true
+	}
+	c.kernel.device.pause(d)
+	runtime.Gosched()
+	return c.ready()
+}
+
+// ready says that the reader has left.
+func (c *claim) ready() bool {
 	k := c.kernel
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -90,7 +103,7 @@ func (c *claim) Ready() bool {
 
 // Nap implements Claim.
 func (c *claim) Nap(d time.Duration) (bool, error) {
-	ready := c.Ready() // else the reader takes what is there
+	ready := c.ready() // else the reader takes what is there
 	event, err := c.kernel.device.poll(d)
 	if err != nil {
 		return false, fmt.Errorf("wait for events: %w", err)

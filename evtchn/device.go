@@ -25,6 +25,8 @@ type device interface {
 	// poll waits until read would return at once, or for d, without the scheduler's
 	// hooks.
 	poll(d time.Duration) (bool, error)
+	// pause waits for d, without the scheduler's hooks.
+	pause(d time.Duration)
 	// close does not end a read; the device is closed once that has returned.
 	close() error
 	// abandon makes every later call fail without reaching the device, close
@@ -55,6 +57,7 @@ func (d evtchnDevice) unmask(port xen.Port) error         { return sys.WritePort
 func (d evtchnDevice) read(ports []uint32) (int, error)   { return sys.ReadPorts(d.fd, ports) }
 func (d evtchnDevice) take(ports []uint32) (int, error)   { return sys.TakePorts(d.fd, ports) }
 func (d evtchnDevice) poll(t time.Duration) (bool, error) { return sys.PollPorts(d.fd, t) }
+func (d evtchnDevice) pause(t time.Duration)              { sys.Pause(t) }
 func (d evtchnDevice) close() error                       { return d.fd.Close() }
 func (d evtchnDevice) abandon()                           { d.fd.Abandon() }
 func (d evtchnDevice) keepAcrossExec() error              { return d.fd.KeepAcrossExec() }

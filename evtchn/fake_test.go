@@ -231,6 +231,9 @@ func (d *fakeDevice) take(ports []uint32) (int, error) {
 	return d.read(ports)
 }
 
+// pause implements device.
+func (d *fakeDevice) pause(t time.Duration) { time.Sleep(t) }
+
 // poll implements device.
 func (d *fakeDevice) poll(t time.Duration) (bool, error) {
 	for end := time.Now().Add(t); ; time.Sleep(t / 16) {

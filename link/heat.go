@@ -8,9 +8,10 @@ import "sync/atomic"
 const (
 	copyTries = 16   // looks of a side that copies
 	mapTries  = 4096 // looks of a side that maps
-	// maxSkips bounds how many waits pass between two attempts at something that
-	// does not pay.
-	maxSkips = 63
+	// maxPollSkips and maxNapSkips bound how many waits pass between two attempts at
+	// what does not pay. A poll is short, and only tried while naps pay.
+	maxPollSkips = 3
+	maxNapSkips  = 63
 )
 
 // heat is what a link has learned about how soon the other side acts. It decides how
@@ -21,7 +22,7 @@ const (
 //	  ^                        |
 //	  +---- a nap was in vain -+
 //
-// What was in vain is left out the next 1, 3, 7, ... 63 times, until it brings
+// What was in vain is left out the next 1, 3, 7, ... times, until it brings
 // something: a link whose other side takes its time costs next to nothing, an idle
 // one costs one poll and one nap, once. A processor that others of this domain want
 // too makes both vain, and so ends them.
@@ -56,12 +57,12 @@ func (b *backoff) due() bool {
 	return false
 }
 
-// ended takes over how an attempt has ended.
-func (b *backoff) ended(well bool) {
+// ended takes over how an attempt has ended. most is how many are left out at most.
+func (b *backoff) ended(well bool, most int) {
 	if well {
 		b.vain = 0
 		return
 	}
-	b.vain = min(2*b.vain+1, maxSkips)
+	b.vain = min(2*b.vain+1, most)
 	b.skips = b.vain
 }

@@ -70,6 +70,7 @@ type Link struct {
 	awake    bool         // this side says that it looks
 	claim    evtchn.Claim // of the domain's events; nil: none
 	claimed  atomic.Bool  // claim is not nil
+	unread   int          // polls since events were collected
 	quiet    atomic.Bool  // the last Sleep was ended by its time
 	attended atomic.Bool  // somebody looks, or will very soon: Flush may leave it to that
 

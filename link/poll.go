@@ -17,8 +17,11 @@ const (
 	// napYield is how many naps there are between two before which other goroutines get
 	// their turn.
 	napYield = 4
+	// maxUnread is how many polls there are at most between two naps for which the claim
+	// is kept: to have the reader of events come and go costs more than those.
+	maxUnread = 16
 	// claimTime is how long the reader of events is given to leave, a few times.
-	claimTime = 100 * time.Microsecond
+	claimTime = 150 * time.Microsecond
 	// claimTries is how often.
 	claimTries = 4
 	// mapGlance is how many looks of a side that maps are the short ones, that see
@@ -41,8 +44,10 @@ func (l *Link) Hot() bool { return l.heat.hot.Load() }
 func (l *Link) Poll() (news bool, err error) {
 	if l.Hot() && !l.heat.off && l.heat.polls.due() {
 		news, err = l.poll()
-		l.heat.polls.ended(news)
-		l.unclaim() // who polls needs no events, and leaves those of other links to the reader
+		l.heat.polls.ended(news, maxPollSkips)
+		if l.unread++; l.unread == maxUnread {
+			l.unclaim() // who polls needs no events, and leaves those of other links to the reader
+		}
 	}
 	if news || err != nil {
 		return news, err
@@ -52,7 +57,7 @@ func (l *Link) Poll() (news bool, err error) {
 	}
 	if l.Hot() && l.heat.naps.due() {
 		news, err = l.nap()
-		l.heat.naps.ended(news)
+		l.heat.naps.ended(news, maxNapSkips)
 		l.heat.hot.Store(news)
 	}
 	if !news {
@@ -204,6 +209,7 @@ func (l *Link) view() (news bool, err error) {
 
 // collect takes the events that have come.
 func (l *Link) collect() error {
+	l.unread = 0
 	if err := l.claim.Collect(); err != nil {
 		return err
 	}
@@ -225,12 +231,9 @@ func (l *Link) claims() bool {
 		l.claimed.Store(true)
 	}
 	for range claimTries {
-		if l.claim.Ready() {
+		if l.claim.Ready(claimTime) {
 			return true
 		}
-		// It needs a thread and a processor to leave.
-		_, _ = l.claim.Nap(claimTime)
-		runtime.Gosched()
 	}
 	return false
 }

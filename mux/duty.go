@@ -52,9 +52,11 @@ func (d *duty) init(call func()) {
 // take takes the duty if it is free and nobody has retired. If it does not, who
 // has it calls the pump when it leaves.
 func (d *duty) take() bool {
-	d.owed.Store(true)
 	if !d.mu.TryLock() {
-		return false
+		d.owed.Store(true)
+		if !d.mu.TryLock() { // again: who had it may have looked at owed before
+			return false
+		}
 	}
 	if d.retired {
 		d.mu.Unlock()

@@ -269,6 +269,7 @@ func (s *Session) receiveFrame() (bool, error) {
 		}
 	}
 	a, b = cut(a, b, headerSize, int(h.size))
+	s.served = tuple{local: h.dst, remote: h.src}
 	if !s.dispatch(h, a, b) {
 		return false, nil
 	}

@@ -515,7 +515,7 @@ func TestUnansweredRequestsAreBounded(t *testing.T) {
 		v.must(k, refusal, "")
 		v.expect(opResponse, opReset)
 		for i := range uint32(3) {
-			request(3000 + i)
+			request(9000 + i)
 		}
 		k.expect(t, opRequest, opRequest)
 		v.expect(opReset)

@@ -55,8 +55,9 @@ func (s *Session) serveUntil(c *Conn, done func(*Conn) bool) (bool, error) {
 				return false, err
 			}
 			continue
-		case n > 0:
-			runtime.Gosched() // it was for others
+		case s.others:
+			s.others = false
+			runtime.Gosched()
 		}
 		news, err := s.t.Poll()
 		if err != nil || !news {
@@ -76,6 +77,7 @@ func (s *Session) receiveUntil(c *Conn, done func(*Conn) bool) (int, error) {
 		if err != nil || !more {
 			return n, err
 		}
+		s.others = s.others || s.served != c.key
 		if done(c) {
 			return n + 1, nil
 		}

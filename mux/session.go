@@ -128,6 +128,8 @@ type Session struct {
 	reviews atomic.Uint64 // begun; moves under mu
 
 	rxSeq     uint32    // under duty
+	served    tuple     // under duty: whose frame came last
+	others    bool      // under duty: one who served has taken frames of others
 	delivered Relay     // under duty: took frames and was not flushed
 	lieLogged time.Time // under duty
 

@@ -2,6 +2,7 @@ package sys
 
 import (
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -71,6 +72,15 @@ func (f *FD) pollAtOnce(p *pollFD, timeout *syscall.Timespec) (int, error) {
 		n, _, errno := syscall.RawSyscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(p)), 1, uintptr(unsafe.Pointer(timeout)), 0, 0, 0)
 		return n, errno
 	})
+}
+
+// Pause has the calling thread sleep for d, a fraction of a millisecond, and tells
+// nobody: another thread of this process is to have the processor, not another
+// goroutine.
+func Pause(d time.Duration) {
+	timeout := syscall.NsecToTimespec(int64(d))
+	// Interrupted, it was long enough.
+	_, _, _ = syscall.RawSyscall6(syscall.SYS_PPOLL, 0, 0, uintptr(unsafe.Pointer(&timeout)), 0, 0, 0)
 }
 
 // readAtOnce is readWaiting where there is something to read.
