@@ -62,7 +62,7 @@ bench: deps ## links beside libxenvchan on real Xen (build/bench.json, bench.svg
 
 soak: deps ## the randomised tests, long; 100000 AF_VSOCK connections on real Xen
 	$(GO) test -race -count=20 -timeout 0 ./ring ./mux ./link ./vsock ./xenstore ./sim/... ./manager ./manager/client ./daemon ./bridge/...
-	XVSOCK_RIG=1 XVSOCK_SOAK=1 $(GO) test -count=1 -timeout 0 -run 'TestAppsOnXen/(the_programs|500)' -v ./image
+	XVSOCK_RIG=1 XVSOCK_SOAK=1 $(GO) test -count=1 -timeout 0 -run 'TestAppsOnXen/(the_programs|AF_VSOCK_reaches|socat|500)' -v ./image
 
 deps: ## install what the real-Xen rig needs (root), or say what is missing
 	@missing=; for p in $(PACKAGES); do \

@@ -158,17 +158,24 @@ func (l *locals) run(ctx context.Context, stack *vsock.Stack, neighbours func() 
 	if l.door != nil {
 		group.Go(func() error { l.serveDoor(ctx, stack); return nil })
 	}
-	group.Go(func() error {
-		for {
-			l.meet(neighbours())
-			select {
-			case <-l.changed:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-	})
+	group.Go(func() error { return l.follow(ctx, neighbours) })
 	return group.Wait()
+}
+
+// follow tells kernel and door of the neighbours until ctx ends. Where there is neither,
+// nobody is asked who they are: of many that costs something, each time one of them
+// changes.
+func (l *locals) follow(ctx context.Context, neighbours func() []neighbour) error {
+	for {
+		if l.kernel != nil || l.door != nil {
+			l.meet(neighbours())
+		}
+		select {
+		case <-l.changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // serveDoor serves the door until ctx ends. A domain goes on without one: all else does

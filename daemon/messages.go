@@ -142,16 +142,6 @@ type Door struct {
 	Refused  uint64 `json:"refused"`          // that got nothing
 }
 
-// Work is what one side of a link has done for it since it was made.
-type Work struct {
-	Copies   uint64 `json:"copies"`   // hypercalls that copy from or to the other side's pages
-	Segments uint64 `json:"segments"` // pieces of pages that these have copied
-	Notifies uint64 `json:"notifies"` // events sent
-	Polls    uint64 `json:"polls"`    // waits that began with looking
-	Naps     uint64 `json:"naps"`     // short waits in the waiter's own thread
-	Sleeps   uint64 `json:"sleeps"`   // waits until somebody else says that there is something
-}
-
 // Link is one link, or one frontend or peer whose link is not up.
 type Link struct {
 	Domain      uint16 `json:"domain"`
@@ -161,9 +151,7 @@ type Link struct {
 	Up          bool   `json:"up"`
 	Connections int    `json:"connections"`
 	Pages       int    `json:"pages"`            // granted by this side
-	Ring        int    `json:"ring,omitempty"`   // bytes of the smaller ring, if the link is up
 	Access      string `json:"access,omitempty"` // how this side reads, if the link is up: copy or map
-	Work        *Work  `json:"work,omitempty"`   // what this side has done for the link, if it is up
 
 	Kind       string `json:"kind"`  // backend, frontend or peer
 	State      string `json:"state"` // up, down, or of a peer: idle, offering, accepting, up

@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"slices"
 	"strconv"
 
 	"xvsock/services"
@@ -16,31 +15,32 @@ func (d *daemon) collect(r role, w *metrics.Writer) {
 	up := w.Gauge("xvsock_link_up", "Whether the link to a domain is up.")
 	connections := w.Gauge("xvsock_link_connections", "Open connections over a link.")
 	pages := w.Gauge("xvsock_link_granted_pages", "Pages that this side has granted for a link.")
-	work := w.Counter("xvsock_link_work_total", "What this side has done for a link: hypercalls that copy, their segments, events sent, waits.")
 	for _, l := range s.Links {
 		labels := []string{"domain", whole(l.Domain), "name", l.Name, "kind", l.Kind}
 		up.Sample(truth(l.Up), labels...)
 		connections.Sample(float64(l.Connections), labels...)
 		pages.Sample(float64(l.Pages), labels...)
-		if l.Work != nil {
-			l.Work.sample(work, labels)
-		}
 	}
+	d.collectWork(w)
 	d.collectServices(w)
 	collectPolicy(w, s)
 	metrics.Runtime(w, d.started)
 }
 
-// sample writes the figures of one link.
-func (k *Work) sample(to *metrics.Family, labels []string) {
-	for _, of := range []struct {
-		name string
-		n    uint64
-	}{
-		{"copies", k.Copies}, {"segments", k.Segments}, {"notifies", k.Notifies},
-		{"polls", k.Polls}, {"naps", k.Naps}, {"sleeps", k.Sleeps},
-	} {
-		to.Sample(float64(of.n), append(slices.Clip(labels), "work", of.name)...)
+// collectWork writes what this side has done for each link that is up.
+func (d *daemon) collectWork(w *metrics.Writer) {
+	work := w.Counter("xvsock_link_work_total", "What this side has done for a link: hypercalls that copy, their segments, events sent, waits.")
+	for _, p := range d.stack.Peers() {
+		n := p.Counts
+		for _, of := range []struct {
+			name string
+			n    uint64
+		}{
+			{"copies", n.Copies}, {"segments", n.Segments}, {"notifies", n.Notifies},
+			{"polls", n.Polls}, {"naps", n.Naps}, {"sleeps", n.Sleeps},
+		} {
+			work.Sample(float64(of.n), "domain", whole(uint16(p.Domain)), "work", of.name)
+		}
 	}
 }
 

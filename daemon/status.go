@@ -89,10 +89,8 @@ func linksUp(stack *vsock.Stack) map[xen.DomID]vsock.Peer {
 
 // carry fills in what the link carries.
 func (l *Link) carry(p vsock.Peer) {
-	l.Connections, l.Pages, l.Ring = p.Conns, p.Pages, p.Ring
+	l.Connections, l.Pages = p.Conns, p.Pages
 	l.Access = p.Access.String()
-	work := Work(p.Counts)
-	l.Work = &work
 }
 
 // hex is how a generation is told.

@@ -3,7 +3,6 @@ package image_test
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -24,49 +23,51 @@ type held struct {
 }
 
 // holds counts what a domU, or dom0, holds. The programs that count have ended before
-// the last is counted.
+// the last is counted. It is one command: each takes its time to be sent to a domain.
 func (a *apps) holds(p place) (h held) {
 	a.t.Helper()
-	var status struct{ Goroutines int }
-	var links []struct{ Connections, Pages int }
-	a.decode(p, "xvsock status -o json", &status)
-	a.decode(p, "xvsock peers -o json", &links)
-	h.Goroutines = status.Goroutines
-	for _, l := range links {
-		h.Connections += l.Connections
-		h.Pages += l.Pages
-	}
 	pid, id := "$(cat /tmp/daemon.pid)", "0"
 	if p.domain == nil {
 		pid = strconv.Itoa(a.backend.PID())
 	} else {
 		id = p.domain.ID.String()
 	}
-	a.number(p, "ls /proc/"+pid+"/fd | wc -l", &h.Files)
-	a.number(p, "sockets.py diag", &h.Sockets)
-	a.number(p, "cat /proc/[0-9]*/comm 2>/dev/null | grep -c '^vhost-' || true", &h.Threads)
-	a.number(p, "sed -n 's/^SUnreclaim: *\\([0-9]*\\).*/\\1/p' /proc/meminfo", &h.slabKiB)
+	var status struct{ Goroutines int }
+	var links []struct{ Connections, Pages int }
+	counts := []struct {
+		command string
+		to      any
+	}{
+		{"xvsock status -o json", &status},
+		{"xvsock peers -o json", &links},
+		{"ls /proc/" + pid + "/fd | wc -l", &h.Files},
+		{"sockets.py diag", &h.Sockets},
+		{"cat /proc/[0-9]*/comm 2>/dev/null | grep -c '^vhost-' || true", &h.Threads},
+		{"sed -n 's/^SUnreclaim: *\\([0-9]*\\).*/\\1/p' /proc/meminfo", &h.slabKiB},
+	}
+	command := "set -e"
+	for _, c := range counts {
+		command += "; " + c.command + "; echo " + countEnd
+	}
+	rest := a.run(p, command)
+	for _, c := range counts {
+		out, after, ok := strings.Cut(rest, countEnd)
+		if err := json.Unmarshal([]byte(out), c.to); err != nil || !ok {
+			a.t.Fatalf("%s in %s: %v: %q", c.command, p.name, err, out)
+		}
+		rest = after
+	}
+	h.Goroutines = status.Goroutines
+	for _, l := range links {
+		h.Connections += l.Connections
+		h.Pages += l.Pages
+	}
 	h.ports = strings.Count(a.Sh("lsevtchn "+id), "\n")
 	return h
 }
 
-// decode reads what a command prints as JSON.
-func (a *apps) decode(p place, command string, v any) {
-	a.t.Helper()
-	if err := json.Unmarshal([]byte(a.run(p, command)), v); err != nil {
-		a.t.Fatalf("%s in %s: %v", command, p.name, err)
-	}
-}
-
-// number reads what a command prints as a number.
-func (a *apps) number(p place, command string, n *int) {
-	a.t.Helper()
-	out := a.run(p, command)
-	var err error
-	if *n, err = strconv.Atoi(out); err != nil {
-		a.t.Fatalf("%s in %s: %v", command, p.name, err)
-	}
-}
+// countEnd is said after each count.
+const countEnd = "@counted"
 
 // slabSlack is how much the kernel's own memory may grow by what has nothing to do with
 // connections: 10000 sockets of a KiB or more would be beyond it.
@@ -115,7 +116,7 @@ func (a *apps) leavesNothing(p place, before held) {
 func (a *apps) load() {
 	inA, inB, dom0 := a.at("a"), a.at("b"), a.dom0()
 	total := 10000
-	if os.Getenv("XVSOCK_SOAK") == "1" {
+	if soak() {
 		total = 100000
 	}
 	// All that stays after its first use is there before anything is counted.
@@ -153,7 +154,7 @@ func (a *apps) churn(p place, command string) string {
 func (a *apps) churned(p place, name string) string {
 	a.t.Helper()
 	within := 4 * time.Minute
-	if os.Getenv("XVSOCK_SOAK") == "1" {
+	if soak() {
 		within = 40 * time.Minute
 	}
 	a.comes(p, within, "sleep 0.5; grep -q '^status' /tmp/"+p.name+"."+name)

@@ -154,16 +154,20 @@ func (a *apps) goEnds() {
 	a.stop(inB, "golisten")
 }
 
-// streams moves 64 MiB each way at once through two socats, and less where it is the
-// same two daemons' work again.
+// streams moves 64 MiB each way at once through two socats in two domUs, and less where
+// it is the same daemons' work again, but for the long tests.
 func (a *apps) streams() {
 	const size, port = 64 << 20, "5400"
+	less := size / 16
+	if soak() {
+		less = size
+	}
 	inA, inB, dom0 := a.at("a"), a.at("b"), a.dom0()
 	for _, way := range []struct {
 		from, to place
 		cid      string
 		size     int
-	}{{inA, inB, inB.cid(), size}, {inA, dom0, dom0.cid(), size}, {dom0, inB, inB.cid(), size / 16}} {
+	}{{inA, inB, inB.cid(), size}, {inA, dom0, dom0.cid(), less}, {dom0, inB, inB.cid(), less}} {
 		a.start(way.to, "socat", fmt.Sprintf("socat -t 200 VSOCK-LISTEN:%s EXEC:'stream.py server %d'", port, way.size), "")
 		a.run(way.from, "sleep 0.3")
 		a.start(way.from, "client", fmt.Sprintf("socat -t 200 EXEC:'stream.py client %d' VSOCK-CONNECT:%s:%s", way.size, way.cid, port), "")

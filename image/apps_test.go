@@ -107,6 +107,9 @@ func TestAppsOnXen(t *testing.T) {
 	t.Logf("all but the host's boot in %v", time.Since(begin).Round(time.Second))
 }
 
+// soak reports whether the long tests are wanted.
+func soak() bool { return os.Getenv("XVSOCK_SOAK") == "1" }
+
 // bootApps boots a host with the programs in dom0, where the backend runs, and the
 // domUs a and b.
 func bootApps(t *testing.T) *apps {

@@ -251,15 +251,16 @@ func (h *xenHost) sameDomID() {
 // between two frontends does not notice.
 func (h *xenHost) managerInDomU() {
 	a := h.domains["a"]
+	first, second := h.manager("manager1"), h.manager("manager2") // which boot at the same time
 	h.transfer(a, "b")
 	before := h.direct(a, "b")
-	h.moveTo("manager1")
+	h.moveTo(first)
 	h.stops(h.backend)
 	h.sameLink(a, before)
 	h.Sh("xl destroy manager1")
 	h.inUntil(a, "xvsock ping --bytes 65536 b", 5*time.Second, succeeded)
 	h.moves(a)
-	h.moveTo("manager2")
+	h.moveTo(second)
 	h.sameLink(a, before)
 	// The new manager is no less a manager: what it forbids ends.
 	start := time.Now()
@@ -332,17 +333,23 @@ func (h *xenHost) push(backend, rules string) {
 	h.Sh(fmt.Sprintf("mkdir -p /tmp/push && cat >/tmp/push/10-test.policy <<'EOF'\n%s\nEOF\nxvsock policy push --backend %s /tmp/push", rules, backend))
 }
 
-// moveTo creates a manager's domain and moves all frontends to it.
-func (h *xenHost) moveTo(name string) {
+// manager creates a manager's domain, which no frontend has yet.
+func (h *xenHost) manager(name string) *rig.Domain {
 	h.t.Helper()
 	d := h.Guest(rig.Guest{Name: name, Ramdisk: h.ramdisk, Cmdline: "xvsock.mode=backend xvsock.service=echo"})
 	h.push(name, "echo a b allow\necho * @backend allow")
+	return d
+}
+
+// moveTo moves all frontends to a manager's domain.
+func (h *xenHost) moveTo(d *rig.Domain) {
+	h.t.Helper()
 	h.Await(d, "xvsock: ready in")
-	h.t.Log("\n" + h.Sh("xvsock attach --backend "+name))
+	h.t.Log("\n" + h.Sh("xvsock attach --backend "+d.Name))
 	moved := time.Now()
 	a := h.domains["a"]
 	h.inUntil(a, "xvsock ping --bytes 64 @backend", 5*time.Second, succeeded)
-	h.t.Logf("a's front link to %s is up %v after the move", name, time.Since(moved).Round(time.Millisecond))
+	h.t.Logf("a's front link to %s is up %v after the move", d.Name, time.Since(moved).Round(time.Millisecond))
 }
 
 // sameLink checks that a's link to b, and the transfer on it, are those of before.

@@ -21,18 +21,20 @@ const resumeTime = 5 * time.Second
 const verbose = "loglevel=5 "
 
 // suspendPV is what a PV service domain goes through.
-func (h *xenHost) suspendPV() { h.must(h.suspends("sleeper-pv", image.PV)) }
+func (h *xenHost) suspendPV() { h.must(h.suspends(h.t.Context(), "sleeper-pv", image.PV)) }
 
 // suspendPVH is the same of a PVH one.
 func (h *xenHost) suspendPVH() {
 	const name = "sleeper-pvh"
-	h.must(h.OutliveEmulator(h.t.Context(), name, h.t.Logf, func() error { return h.suspends(name, image.PVH) }))
+	h.must(h.OutliveEmulator(h.t.Context(), name, h.t.Logf, func(ctx context.Context) error {
+		return h.suspends(ctx, name, image.PVH)
+	}))
 }
 
 // suspends saves and restores a service domain twice in the middle of a transfer, then
 // checkpoints it, and at last ends it in order.
-func (h *xenHost) suspends(name string, kind image.DomainType) error {
-	ctx, cancel := context.WithTimeout(h.t.Context(), 4*time.Minute)
+func (h *xenHost) suspends(ctx context.Context, name string, kind image.DomainType) error {
+	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute)
 	defer cancel()
 	d, err := h.Create(ctx, rig.Guest{Name: name, Type: kind, Ramdisk: h.ramdisk, Cmdline: verbose + "xvsock.service=echo"})
 	if err != nil {

@@ -25,7 +25,6 @@ type xenHost struct {
 	t       *testing.T
 	binary  string
 	ramdisk string // with the Xen drivers
-	bare    string // without any module
 
 	*running
 }
@@ -45,22 +44,23 @@ func bootXen(t *testing.T, config rig.Config) *xenHost {
 	dir := t.TempDir()
 	h := &xenHost{
 		t: t, running: &running{domains: make(map[string]*rig.Domain)}, binary: filepath.Join(dir, "xvsock"),
-		ramdisk: filepath.Join(dir, "service.cpio.gz"), bare: filepath.Join(dir, "bare.cpio.gz"),
+		ramdisk: filepath.Join(dir, "service.cpio.gz"),
 	}
 	h.Scenario = rig.Boot(t, config)
 	if err := rig.BuildProgram(t.Context(), "xvsock", h.binary); err != nil {
 		t.Fatal(err)
 	}
 	h.Put(h.binary, "/usr/bin/xvsock")
-	guest := h.Parts.Guest
-	for output, modules := range map[string]string{h.ramdisk: guest.Modules, h.bare: ""} {
-		if _, err := image.Build(image.Options{
-			Output: output, Program: h.binary, Kernel: guest.Image, ModulesDir: modules,
-		}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	h.build(h.ramdisk, h.Parts.Guest.Modules)
 	return h
+}
+
+// build writes a service domain's initramfs with the Xen drivers of a directory of
+// modules, or without any if that is empty.
+func (h *xenHost) build(output, modules string) {
+	h.t.Helper()
+	_, err := image.Build(image.Options{Output: output, Program: h.binary, Kernel: h.Parts.Guest.Image, ModulesDir: modules})
+	h.must(err)
 }
 
 // service creates a PV service domain and attaches it.
@@ -126,8 +126,9 @@ func TestOnXen(t *testing.T) {
 		{"a transfer ends with the domain that is destroyed", (*xenHost).destroyMidTransfer},
 		{"a backend that was killed serves again in 5 s", (*xenHost).killBackend},
 		{"an orderly shutdown stays within 24 MiB", (*xenHost).shutdown},
-		{"a guest without the modules says so and ends", (*xenHost).withoutModules},
-		{"a bad key is said in one line", (*xenHost).badKey},
+		beside("guests that lack something",
+			[]scenario{{"a guest without the modules says so and ends", (*xenHost).withoutModules}},
+			[]scenario{{"a bad key is said in one line", (*xenHost).badKey}}),
 		{"detached domains leave nothing", (*xenHost).detach},
 		{"domains are attached as they appear", (*xenHost).watched},
 		{"two domUs connect directly by policy, with the manager and without, and no longer than allowed", (*xenHost).peers},
@@ -146,14 +147,33 @@ type scenario struct {
 func (h *xenHost) scenarios(all []scenario) {
 	for _, s := range all {
 		ok := h.t.Run(s.name, func(t *testing.T) {
-			sub := *h
-			sub.t, sub.Scenario = t, h.With(t)
-			s.run(&sub)
+			s.run(h.as(t))
 		})
 		if !ok {
 			return // the next ones would fail for this one's reason
 		}
 	}
+}
+
+// as is the host as another test sees it, one that t.Run started.
+func (h *xenHost) as(t *testing.T) *xenHost {
+	sub := *h
+	sub.t, sub.Scenario = t, h.With(t)
+	return &sub
+}
+
+// beside makes one scenario of lists that run at the same time: the host has two CPUs,
+// and a scenario seldom has work for both. What is in different lists must have nothing
+// to do with each other, and no limit of time that is tight.
+func beside(name string, lists ...[]scenario) scenario {
+	return scenario{name, func(h *xenHost) {
+		for i, list := range lists {
+			h.t.Run(strconv.Itoa(i+1), func(t *testing.T) {
+				t.Parallel()
+				h.as(t).scenarios(list)
+			})
+		}
+	}}
 }
 
 // TestOnOxenstored boots Xen with the other xenstored and runs there what depends
@@ -376,8 +396,8 @@ func (h *xenHost) pvhDomain() {
 }
 
 // pvhLife creates the domain, asks it everything, and shuts it down.
-func (h *xenHost) pvhLife() error {
-	ctx, cancel := context.WithTimeout(h.t.Context(), 2*time.Minute)
+func (h *xenHost) pvhLife(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	d, err := h.Create(ctx, rig.Guest{Name: "pvh", Type: image.PVH, Ramdisk: h.ramdisk, Cmdline: "xvsock.service=echo"})
 	if err != nil {
@@ -423,7 +443,9 @@ func (h *xenHost) command(ctx context.Context, command string) (string, error) {
 
 // withoutModules boots an image that lacks the drivers: one clear line, no hang.
 func (h *xenHost) withoutModules() {
-	d := h.Guest(rig.Guest{Name: "bare", Ramdisk: h.bare, Cmdline: "xvsock.panic=halt"})
+	bare := filepath.Join(h.t.TempDir(), "bare.cpio.gz")
+	h.build(bare, "")
+	d := h.Guest(rig.Guest{Name: "bare", Ramdisk: bare, Cmdline: "xvsock.panic=halt"})
 	line := h.Await(d, "xen-gntalloc")
 	h.t.Log(line)
 	for _, want := range []string{"xen-evtchn", "xen-gntdev", "xvsock image build"} {

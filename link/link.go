@@ -71,6 +71,8 @@ type Link struct {
 	claim    evtchn.Claim // of the domain's events; nil: none
 	claimed  atomic.Bool  // claim is not nil
 	unread   int          // polls since events were collected
+	looks    int          // since others had their turn
+	yield    int          // looks until they have it again; set by start
 	quiet    atomic.Bool  // the last Sleep was ended by its time
 	attended atomic.Bool  // somebody looks, or will very soon: Flush may leave it to that
 
@@ -101,6 +103,7 @@ func (l *Link) start() *Link {
 	l.done = make(chan struct{})
 	l.timer = time.NewTimer(time.Hour)
 	l.timer.Stop()
+	l.yield = l.yields()
 	return l
 }
 

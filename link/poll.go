@@ -28,11 +28,12 @@ const (
 	// positions alone, between two whole ones.
 	mapGlance = 64
 	// copyYield and mapYield are how many looks there are between two at which other
-	// goroutines get their turn, where there is more than one processor. Where there is
-	// but one a turn costs more than many looks, and a goroutine that could bring
-	// something is in another domain.
-	copyYield = 4
-	mapYield  = 16
+	// goroutines get their turn, where there is more than one processor. With but one, a
+	// turn costs as much as many looks, and whoever could bring something is in another
+	// domain; but a goroutine that never yields has the scheduler's monitor wake up
+	// every few microseconds to look after it, which costs most of the processor.
+	copyYield, mapYield           = 4, 16
+	copyYieldAlone, mapYieldAlone = 32, 8192
 )
 
 // Hot implements mux.Transport.
@@ -92,15 +93,13 @@ func (l *Link) poll() (news bool, err error) {
 
 // spin is poll without what ends the link.
 func (l *Link) spin() (news bool, err error) {
-	tries, yield := copyTries, copyYield
+	tries := copyTries
 	if l.theirs != nil {
-		tries, yield = mapTries, mapYield
-	}
-	if runtime.GOMAXPROCS(0) == 1 {
-		yield = tries + 1
+		tries = mapTries
 	}
 	for i := 1; i <= tries; i++ {
-		if i%yield == 0 {
+		if l.looks++; l.looks >= l.yield {
+			l.looks = 0
 			runtime.Gosched()
 		}
 		if l.theirs != nil && i%mapGlance != 0 && !l.end.Stirred() {
@@ -111,6 +110,20 @@ func (l *Link) spin() (news bool, err error) {
 		}
 	}
 	return false, nil
+}
+
+// yields is how many looks there are between two turns of other goroutines.
+func (l *Link) yields() int {
+	alone := runtime.GOMAXPROCS(0) == 1
+	switch mapped := l.theirs != nil; {
+	case mapped && alone:
+		return mapYieldAlone
+	case mapped:
+		return mapYield
+	case alone:
+		return copyYieldAlone
+	}
+	return copyYield
 }
 
 // glance fetches once, and tells the other side at once if that found it waiting for

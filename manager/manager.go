@@ -72,8 +72,8 @@ type Manager struct {
 	full      bool                     // the refusal of one more was logged
 	scanned   bool                     // all devices were looked at
 
-	rescan chan struct{} // capacity 1: look at all devices again
-	tasks  sync.WaitGroup
+	again *again
+	tasks sync.WaitGroup
 }
 
 var _ vsock.Guard = (*Manager)(nil)
@@ -105,7 +105,7 @@ func New(cfg Config) *Manager {
 		subjects:  map[xen.DomID]subject{cfg.Self.ID: {domain: cfg.Self, uuid: binaryUUID(cfg.Self.UUID)}},
 		tables:    make(map[route]*policy.Table),
 		pairs:     make(map[pair]*request),
-		rescan:    make(chan struct{}, 1),
+		again:     newAgain(),
 	}
 }
 

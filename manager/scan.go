@@ -12,10 +12,10 @@ import (
 	"xvsock/xenbus"
 )
 
-// rescanGap is the least time between two looks at all devices. Every write to
-// any of them, our own included, asks for one; so a flood of writes, or the start
-// of hundreds of frontends, costs a bounded number of reads a second. A frontend's
-// own directory is not below what is watched here.
+// rescanGap is the least time between two looks at devices. Every write to any of
+// them, our own included, asks for one; so a flood of writes costs a bounded number
+// of reads a second, and the start of hundreds of frontends a few for each. A
+// frontend's own directory is not below what is watched here.
 const rescanGap = 100 * time.Millisecond
 
 // maxFrontends is how many frontends a backend outside domain 0 serves: each
@@ -27,13 +27,13 @@ const maxFrontends = 100
 // made for this backend, until ctx ends or xenstore fails.
 func (m *Manager) watchDevices(ctx context.Context) error {
 	store := m.cfg.Domain.Store
-	devices, err := store.Watch(ctx, xenbus.BackendsPath(m.cfg.Domain.ID()))
+	devices, err := store.WatchBelow(ctx, xenbus.BackendsPath(m.cfg.Domain.ID()))
 	if err != nil {
 		return fmt.Errorf("watch frontends: %w", err)
 	}
 	defer devices.Close()
 	for {
-		if err := m.scan(ctx); err != nil {
+		if err := m.look(ctx, devices); err != nil {
 			return err
 		}
 		select {
@@ -43,7 +43,7 @@ func (m *Manager) watchDevices(ctx context.Context) error {
 		}
 		select {
 		case <-devices.Changed():
-		case <-m.rescan:
+		case <-m.again.asked:
 		case <-store.Done():
 			return fmt.Errorf("watch frontends: %w", store.Err())
 		case <-ctx.Done():
@@ -55,36 +55,61 @@ func (m *Manager) watchDevices(ctx context.Context) error {
 // scan looks at every device that the toolstack has made for this backend, and
 // starts, updates and stops frontends accordingly.
 func (m *Manager) scan(ctx context.Context) error {
+	ids, err := m.devices(ctx)
+	if err != nil {
+		return err
+	}
+	online, err := m.lookAt(ctx, ids)
+	if err != nil {
+		return err
+	}
+	m.dropOthers(online)
+	m.noteScan()
+	return nil
+}
+
+// devices lists whose devices there are.
+func (m *Manager) devices(ctx context.Context) ([]xen.DomID, error) {
 	entries, err := m.cfg.Domain.Store.List(ctx, xenbus.BackendsPath(m.cfg.Domain.ID()))
 	if err != nil && !missing(err) {
-		return fmt.Errorf("list frontends: %w", err)
+		return nil, fmt.Errorf("list frontends: %w", err)
 	}
-	online := make(map[xen.DomID]bool)
-	for _, entry := range entries {
-		id, err := xen.ParseDomID(entry)
-		if err != nil {
-			continue
+	return domains(entries), nil
+}
+
+// domains is the ids among names; nodes with other names are nobody's device.
+func domains(names []string) (ids []xen.DomID) {
+	for _, name := range names {
+		if id, err := xen.ParseDomID(name); err == nil {
+			ids = append(ids, id)
 		}
+	}
+	return ids
+}
+
+// lookAt looks at the devices of these domains: it starts and updates frontends, and
+// returns which are attached. It stops none.
+func (m *Manager) lookAt(ctx context.Context, ids []xen.DomID) (online map[xen.DomID]bool, err error) {
+	online = make(map[xen.DomID]bool)
+	for _, id := range ids {
 		who, err := m.identify(ctx, id)
 		switch {
 		case errors.Is(err, xenbus.ErrDetached):
 		case ctx.Err() != nil:
-			return context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		case m.cfg.Domain.Store.Err() != nil:
-			return fmt.Errorf("identify frontend %v: %w", id, err)
+			return nil, fmt.Errorf("identify frontend %v: %w", id, err)
 		case err != nil:
 			// One device that cannot be read is no reason to leave the others.
 			m.log.Warn("identify frontend", "domain", id, "error", err)
 			online[id] = true
-			m.lookAgain()
+			m.again.ask(id)
 		default:
 			online[id] = true
 			m.admit(ctx, who)
 		}
 	}
-	m.dropOthers(online)
-	m.noteScan()
-	return nil
+	return online, nil
 }
 
 // noteScan lets the frontends know of the first scan that everybody was looked at.
@@ -99,14 +124,6 @@ func (m *Manager) noteScan() {
 		if f.talk != nil {
 			f.talk.rouse()
 		}
-	}
-}
-
-// lookAgain asks for another scan.
-func (m *Manager) lookAgain() {
-	select {
-	case m.rescan <- struct{}{}:
-	default:
 	}
 }
 
@@ -208,11 +225,16 @@ func (m *Manager) dismiss(gone []*frontend) {
 }
 
 // forget takes a frontend that has stopped out of the picture, and looks again:
-// it may have been attached anew meanwhile.
+// it may have been attached anew meanwhile, and others may have waited for its place.
 func (m *Manager) forget(f *frontend) {
 	m.changing.Lock()
-	m.enter(f.id, nil, func() { delete(m.frontends, f.id) })
+	var full bool
+	m.enter(f.id, nil, func() { delete(m.frontends, f.id); full = m.full })
 	m.changing.Unlock()
 	m.cfg.Changed()
-	m.lookAgain()
+	if full {
+		m.again.askAll()
+	} else {
+		m.again.ask(f.id)
+	}
 }

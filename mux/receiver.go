@@ -13,7 +13,7 @@ import (
 const (
 	startWindow = 64 << 10 // or less, see Budget.begin
 	maxWindow   = 256 << 10
-	startBuffer = 4 << 10
+	startBuffer = 4 << 10 // or less, where the window is
 )
 
 // receiver is the receiving half of a Conn: a byte ring that the pump fills and
@@ -124,7 +124,7 @@ func (r *receiver) write(p []byte) {
 // grow makes the buffer hold n bytes. Positions modulo its size stay valid as
 // both are powers of two, so the old content is put where those say.
 func (r *receiver) grow(n uint32) {
-	size := max(len(r.buf), startBuffer)
+	size := max(len(r.buf), min(startBuffer, int(r.window)))
 	for size < int(n) {
 		size *= 2
 	}

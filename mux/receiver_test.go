@@ -69,6 +69,19 @@ func TestReceiverIsAFIFO(t *testing.T) {
 	})
 }
 
+// A small window holds no more memory than it says (rule R7).
+func TestASmallWindowAllocatesNoMoreThanItsBudget(t *testing.T) {
+	b := NewBudget(2*leastWindow, nil)
+	r := newReceiver(b, 0)
+	if r.window != leastWindow {
+		t.Fatalf("the window is of %d bytes", r.window)
+	}
+	fillWindow(r)
+	if int64(len(r.buf)) != leastWindow || b.Used() != leastWindow {
+		t.Errorf("%d bytes allocated, %d booked", len(r.buf), b.Used())
+	}
+}
+
 // fillWindow fills as far as the window last told allows, as a fast sender does.
 func fillWindow(r *receiver) {
 	told := r.told.Load()

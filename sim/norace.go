@@ -4,6 +4,9 @@ package sim
 
 import "sync/atomic"
 
+// watched says that the race detector looks on.
+const watched = false
+
 func loadWord(p *uint64) uint64 { return atomic.LoadUint64(p) }
 
 func loadByte(p *byte) byte { return *p }

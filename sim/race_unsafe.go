@@ -7,6 +7,9 @@ import (
 	"unsafe"
 )
 
+// watched says that the race detector looks on.
+const watched = true
+
 // loadWord reads one aligned word without the race detector's seeing the access,
 // and then orders the caller after the last atomic store to that word: the race
 // detector keeps an atomic store's ordering under the word's address, which is

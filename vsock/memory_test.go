@@ -11,22 +11,26 @@ import (
 	"xvsock/vsock"
 )
 
-// window is the receive memory that a connection starts with, at each end, while half of
-// its domain's is free; then it is a quarter of that, and at last a sixteenth.
+// window is the receive memory that a connection starts with, at each end, while less than
+// three eighths of its domain's are in use; up to a half it is a sixteenth of that, and at
+// last a 64th.
 const window = 64 << 10
 
-// Of ten windows there are five whole ones, ten quarters and forty sixteenths.
-const tenWindows = 5 + 10 + 40
+// Of ten windows there are four whole ones, 16 sixteenths and 320 64ths.
+const (
+	large, medium, small = 4, 16, 320
+	tenWindows           = large + medium + small
+)
 
 // first is the receive memory of connection i of those.
 func first(i int) int {
 	switch {
-	case i < 5:
+	case i < large:
 		return window
-	case i < 5+10:
-		return window / 4
+	case i < large+medium:
+		return window / 16
 	}
-	return window / 16
+	return window / 64
 }
 
 // fill opens connections to to until that is refused and returns them. An accept
@@ -138,7 +142,7 @@ func TestReceiveMemoryOfADomainOutlivesItsLinks(t *testing.T) {
 		back := newNode(t, dom0, vsock.Config{Backend: true, PeerMemory: 10 * window}).back(guests[0].ID())
 		held := keep(back.listen(7))
 		to := vsock.Addr{CID: vsock.CIDBackend, Port: 7}
-		for round, want := range []struct{ conns, written int }{{tenWindows, 5 + 10}, {40, 40}, {0, 0}} {
+		for round, want := range []struct{ conns, written int }{{tenWindows, large + medium}, {small, small}, {0, 0}} {
 			front := newNode(t, guests[0], roomy).front().up(1)
 			conns := fill(t, front, to)
 			if len(conns) != want.conns {

@@ -16,13 +16,14 @@ const closeTimeout = 5 * time.Second
 
 // Watch sees the changes of a node and of all below it. It does not say what
 // has changed, nor how often: the user reads again what it needs, as it must
-// after a missed or a needless event anyway.
+// after a missed or a needless event anyway. One by WatchBelow says where.
 type Watch struct {
 	client  *Client
 	path    string
 	token   string
 	changed chan struct{}
-	skip    bool // the next event is not passed on; guarded by Client.mu
+	skip    bool      // the next event is not passed on; guarded by Client.mu
+	below   *children // nil: nobody asks; guarded by Client.mu
 
 	closing  sync.Once
 	closeErr error
@@ -126,10 +127,10 @@ func (w *Watch) fire() {
 	}
 }
 
-// event passes a WATCH_EVENT on: a path, which is not looked at, a token, and in
-// newer protocols perhaps more.
+// event passes a WATCH_EVENT on: a path, a token, and in newer protocols perhaps
+// more.
 func (c *Client) event(payload []byte) error {
-	_, rest, ok := bytes.Cut(payload, []byte{0})
+	path, rest, ok := bytes.Cut(payload, []byte{0})
 	token, _, ended := bytes.Cut(rest, []byte{0})
 	if !ok || !ended {
 		return fmt.Errorf("%w: malformed watch event", ErrProtocol)
@@ -143,6 +144,9 @@ func (c *Client) event(payload []byte) error {
 	case w.skip:
 		w.skip = false
 	default:
+		if w.below != nil {
+			w.below.note(path, w.path)
+		}
 		w.fire()
 	}
 	return nil

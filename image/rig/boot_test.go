@@ -113,25 +113,23 @@ func TestIntegrationHost(t *testing.T) {
 			t.Errorf("Run = %+v, %v", r, err)
 		}
 	})
-	for _, kind := range []image.DomainType{image.PV, image.PVH} {
-		t.Run("a guest boots and speaks: "+string(kind), func(t *testing.T) {
-			name := "guest-" + string(kind)
-			err := s.OutliveEmulator(t.Context(), name, t.Logf, func() error { return speak(t, s, kind, name, hello) })
-			if err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	t.Run("a guest that powers off is gone, and its name is free", func(t *testing.T) {
-		for range 2 {
-			d := s.Guest(rig.Guest{Name: "again", Ramdisk: hello, Cmdline: "hello=poweroff"})
-			s.Await(d, "powering off")
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-			defer cancel()
-			if err := d.AwaitGone(ctx); err != nil {
-				t.Fatal(err)
-			}
+	t.Run("beside each other", func(t *testing.T) {
+		for _, kind := range []image.DomainType{image.PVH, image.PV} {
+			t.Run("a guest boots and speaks: "+string(kind), func(t *testing.T) {
+				t.Parallel()
+				name := "guest-" + string(kind)
+				err := s.OutliveEmulator(t.Context(), name, t.Logf, func(ctx context.Context) error {
+					return speak(ctx, t, s, kind, name, hello)
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			})
 		}
+		t.Run("a guest that powers off is gone, and its name is free", func(t *testing.T) {
+			t.Parallel()
+			powersOff(t, s.With(t), hello)
+		})
 	})
 	t.Run("a guest goes on where it was saved", func(t *testing.T) { goesOn(t, s, hello) })
 	t.Run("a guest that cannot be created gives xl's reason", func(t *testing.T) {
@@ -167,9 +165,22 @@ func TestIntegrationOCamlXenstored(t *testing.T) {
 	}
 }
 
+// powersOff makes a guest that powers off, and another of its name.
+func powersOff(t *testing.T, s *rig.Scenario, ramdisk string) {
+	for range 2 {
+		d := s.Guest(rig.Guest{Name: "again", Ramdisk: ramdisk, Cmdline: "hello=poweroff"})
+		s.Await(d, "powering off")
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		if err := d.AwaitGone(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // speak makes a guest, hears it out, and destroys it.
-func speak(t *testing.T, s *rig.Scenario, kind image.DomainType, name, ramdisk string) error {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+func speak(ctx context.Context, t *testing.T, s *rig.Scenario, kind image.DomainType, name, ramdisk string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	begin := time.Now()
 	d, err := s.Create(ctx, rig.Guest{Name: name, Type: kind, Ramdisk: ramdisk, Cmdline: `hello=tick word="a b\c"`})

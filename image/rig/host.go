@@ -68,8 +68,9 @@ type Host struct {
 	next     uint32 // the next stream
 	streams  map[uint32]*Process
 	consoles map[string]*Transcript
-	sent     map[string]string // content -> path in dom0
 	closed   bool
+
+	sent sentFiles // that several guests boot from
 }
 
 // Start boots a Xen host and returns when its toolstack is ready. The caller
@@ -88,7 +89,7 @@ func Start(ctx context.Context, c Config) (*Host, error) {
 	h := &Host{
 		Parts: parts, Config: c,
 		boot:    make(chan wire.Ready, 1),
-		streams: make(map[uint32]*Process), consoles: make(map[string]*Transcript), sent: make(map[string]string),
+		streams: make(map[uint32]*Process), consoles: make(map[string]*Transcript), sent: newSentFiles(),
 		next: 1,
 	}
 	h.step.Store("waiting for dom0's agent")

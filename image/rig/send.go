@@ -51,18 +51,39 @@ func (h *Host) sendOnce(ctx context.Context, from string) (string, error) {
 	}
 	sum := sha256.Sum256(data)
 	key := hex.EncodeToString(sum[:8])
-	h.mu.Lock()
-	to, ok := h.sent[key]
-	h.mu.Unlock()
-	if ok {
+	return h.sent.once(ctx, key, func() (string, error) {
+		to := path.Join("/boot/guest", key+"-"+safeName(filepath.Base(from)))
+		return to, h.WriteFile(ctx, to, data, 0o644)
+	})
+}
+
+// sentFiles is what was sent to dom0 once and for all. It may be used from many
+// goroutines.
+type sentFiles struct {
+	turn chan struct{} // full while a file is sent: two would write the same one
+	at   map[string]string
+}
+
+func newSentFiles() sentFiles {
+	return sentFiles{turn: make(chan struct{}, 1), at: make(map[string]string)}
+}
+
+// once gives the path of the content with that key. The first caller sends it, the
+// others wait for that; after an error the next one sends again.
+func (s sentFiles) once(ctx context.Context, key string, send func() (path string, err error)) (string, error) {
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
+	defer func() { <-s.turn }()
+	if to, ok := s.at[key]; ok {
 		return to, nil
 	}
-	to = path.Join("/boot/guest", key+"-"+safeName(filepath.Base(from)))
-	if err := h.WriteFile(ctx, to, data, 0o644); err != nil {
+	to, err := send()
+	if err != nil {
 		return "", err
 	}
-	h.mu.Lock()
-	h.sent[key] = to
-	h.mu.Unlock()
+	s.at[key] = to
 	return to, nil
 }

@@ -124,25 +124,63 @@ func (t *Transcript) Expect(ctx context.Context, text string) (string, error) {
 	}
 }
 
-// next looks for the next line with text and moves the mark past it. An
-// unfinished line counts once nothing more can come.
+// await waits for a whole line that contains text and was said after the first from
+// bytes, and gives it without its end. Unlike Expect it leaves Expect's place alone.
+func (t *Transcript) await(ctx context.Context, from int, text string) (string, error) {
+	for {
+		line, ended, changed := t.find(from, text)
+		switch {
+		case line != "":
+			return line, nil
+		case ended:
+			return "", fmt.Errorf("wait for %q: %w", text, ErrEnded)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return "", fmt.Errorf("wait for %q: %w", text, context.Cause(ctx))
+		}
+	}
+}
+
+// find looks for a line with text after the first from bytes.
+func (t *Transcript) find(from int, text string) (line string, ended bool, changed <-chan struct{}) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	begin, end, ok := t.line(from, text)
+	if !ok {
+		return "", t.ended, t.changed
+	}
+	return string(t.text[begin:end]), false, nil
+}
+
+// next looks for the next line with text and moves the mark past it.
 func (t *Transcript) next(text string) (line string, ended bool, changed <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	at := bytes.Index(t.text[t.mark:], []byte(text))
-	if at < 0 {
+	begin, end, ok := t.line(t.mark, text)
+	if !ok {
 		return "", t.ended, t.changed
 	}
-	at += t.mark
-	begin := bytes.LastIndexByte(t.text[:at], '\n') + 1
+	t.mark = min(end+1, len(t.text))
+	return string(t.text[begin:end]), false, nil
+}
+
+// line gives the bounds of the first line with text after the first from bytes. An
+// unfinished line counts once nothing more can come. The caller holds mu.
+func (t *Transcript) line(from int, text string) (begin, end int, ok bool) {
+	at := bytes.Index(t.text[from:], []byte(text))
+	if at < 0 {
+		return 0, 0, false
+	}
+	at += from
+	begin = bytes.LastIndexByte(t.text[:at], '\n') + 1
 	length := bytes.IndexByte(t.text[at:], '\n')
 	if length < 0 {
 		if !t.ended {
-			return "", false, t.changed
+			return 0, 0, false
 		}
 		length = len(t.text) - at
 	}
-	end := at + length
-	t.mark = min(end+1, len(t.text))
-	return string(t.text[begin:end]), false, nil
+	return begin, at + length, true
 }

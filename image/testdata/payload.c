@@ -12,7 +12,6 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <dirent.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,25 +44,41 @@ static int zombies(void)
 	return n;
 }
 
-/* orphan makes a process that ends once its parent has ended. */
-static int orphan(void)
+/*
+ * orphans makes up to 100 processes that end once their parent has ended: they read from
+ * a pipe of which it alone holds the other end. It gives how many it made.
+ */
+static int orphans(int n)
 {
+	int status = 0;
 	pid_t parent = fork();
 	if (parent == 0) {
-		parent = getpid();
-		if (fork() == 0)
-			while (getppid() == parent)
-				sched_yield();
-		_exit(0);
+		int ends[2], made = 0;
+		char c;
+		if (pipe(ends))
+			_exit(0);
+		while (made < n && made < 100) {
+			pid_t child = fork();
+			if (child == 0) {
+				close(ends[1]);
+				_exit(read(ends[0], &c, 1) != 0);
+			}
+			made += child > 0;
+			if (child < 0)
+				break;
+		}
+		_exit(made);
 	}
-	return parent > 0 && waitpid(parent, NULL, 0) == parent;
+	if (parent < 0 || waitpid(parent, &status, 0) != parent || !WIFEXITED(status))
+		return 0;
+	return WEXITSTATUS(status);
 }
 
 static void storm(int n)
 {
-	int made = 0, left = 0;
-	for (int i = 0; i < n; i++)
-		made += orphan();
+	int made = 0, left = 0, more = 1;
+	while (made < n && more > 0)
+		made += more = orphans(n - made);
 	for (int i = 0; i < 600 && (left = zombies()) > 0; i++)
 		usleep(100000);
 	fprintf(stderr, "storm over: %d orphans, %d zombies\n", made, left);

@@ -107,7 +107,7 @@ func (d *demo) show(ctx context.Context) error {
 		return err
 	}
 	again := func(format string, args ...any) { d.say("again", format, args...) }
-	err := d.host.OutliveEmulator(ctx, "db", again, func() error {
+	err := d.host.OutliveEmulator(ctx, "db", again, func(ctx context.Context) error {
 		if err := d.create(ctx, rig.Guest{Name: "db", Type: image.PVH}); err != nil {
 			return err
 		}
