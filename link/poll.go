@@ -1,6 +1,7 @@
 package link
 
 import (
+	"errors"
 	"runtime"
 	"time"
 
@@ -17,9 +18,10 @@ const (
 	// napYield is how many naps there are between two before which other goroutines get
 	// their turn.
 	napYield = 4
-	// maxUnread is how many polls there are at most between two naps for which the claim
-	// is kept: to have the reader of events come and go costs more than those.
-	maxUnread = 16
+	// maxUnread is how many polls there are at most between two looks for the events of
+	// other links, while the claim is held: to have the reader of events come and go
+	// costs more than those.
+	maxUnread = 32
 	// claimTime is how long the reader of events is given to leave, a few times.
 	claimTime = 150 * time.Microsecond
 	// claimTries is how often.
@@ -46,8 +48,8 @@ func (l *Link) Poll() (news bool, err error) {
 	if l.Hot() && !l.heat.off && l.heat.polls.due() {
 		news, err = l.poll()
 		l.heat.polls.ended(news, maxPollSkips)
-		if l.unread++; l.unread == maxUnread {
-			l.unclaim() // who polls needs no events, and leaves those of other links to the reader
+		if l.unread++; l.unread >= maxUnread {
+			err = errors.Join(err, l.gather())
 		}
 	}
 	if news || err != nil {
@@ -231,6 +233,21 @@ func (l *Link) collect() error {
 		case <-c.Event():
 		default:
 		}
+	}
+	return nil
+}
+
+// gather takes the events that have come without waiting for one: they may be of other
+// links, for which this one has the reader stay away.
+func (l *Link) gather() error {
+	if l.claim == nil {
+		return nil
+	}
+	if _, err := l.claim.Nap(0); err != nil {
+		return l.fail(err)
+	}
+	if err := l.collect(); err != nil {
+		return l.fail(err)
 	}
 	return nil
 }

@@ -6,7 +6,9 @@ import "time"
 // Sleep that nothing has ended it asks the hypervisor for the other domain where the
 // fetch does not.
 func (l *Link) Look() error {
-	l.unclaim() // there may be much to do before the next nap
+	if err := l.gather(); err != nil {
+		return err
+	}
 	if l.quiet.Swap(false) {
 		if err := l.probe(); err != nil {
 			return l.fail(err)

@@ -25,19 +25,22 @@ import (
 type duty struct {
 	mu      sync.Mutex // the duty
 	owed    atomic.Bool
-	called  atomic.Bool // the pump has been, and did not answer yet
-	call    func()      // wakes the pump
-	shared  bool        // there is more than one processor
-	retired bool        // nobody takes it any more; under mu
+	called  atomic.Bool   // the pump has been, and did not answer yet
+	call    func()        // wakes the pump
+	serves  atomic.Uint64 // how often others than the pump have taken it
+	shared  bool          // there is more than one processor
+	retired bool          // nobody takes it any more; under mu
 
 	now   time.Time // as of a short while ago; under mu
 	ticks int       // under mu
 }
 
 const (
-	// courtesy is how long the pump lets others come back to the duty before it
-	// takes it up itself. On one processor they come first as it is.
-	courtesy = 50 * time.Microsecond
+	// courtesy and maxCourtesy are how long the pump lets others come back to the duty
+	// before it takes it up itself: the first time, and once they have come back again
+	// and again. On one processor it lets them run once.
+	courtesy    = 50 * time.Microsecond
+	maxCourtesy = time.Millisecond
 	// clockTicks is how many pieces of work share one look at the clock, which in
 	// some domains is a system call.
 	clockTicks = 64
@@ -77,13 +80,25 @@ func (d *duty) leave() {
 	}
 }
 
-// answer is what the pump does when it is awake, before it takes the duty.
+// answer is what the pump does when it was called, before it takes the duty: it waits
+// until nobody comes back to it any more. So it is called once for all of a row of
+// messages, and disturbs none.
 func (d *duty) answer() {
 	if !d.called.Load() {
 		return
 	}
-	if d.shared {
-		time.Sleep(courtesy)
+	wait := courtesy
+	for n := d.serves.Load(); ; wait = min(2*wait, maxCourtesy) {
+		if d.shared {
+			time.Sleep(wait)
+		} else {
+			runtime.Gosched()
+		}
+		now := d.serves.Load()
+		if now == n {
+			break
+		}
+		n = now
 	}
 	d.called.Store(false)
 }

@@ -79,7 +79,11 @@ func (s *Session) shift() (wait time.Duration, err error) {
 	s.duty.now = time.Now()
 	for news := true; news && err == nil; {
 		var frames int
-		if frames, wait, err = s.work(); err == nil && frames < maxBatch {
+		switch frames, wait, err = s.work(); {
+		case err != nil:
+		case frames == maxBatch:
+			err = s.t.Look() // it has more to do than this
+		default:
 			news, err = s.stay()
 		}
 	}

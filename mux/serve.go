@@ -20,6 +20,7 @@ func (s *Session) serve(c *Conn, done func(*Conn) bool) (served bool) {
 	if !s.t.Hot() || !s.duty.shared && s.relays.Load() > 0 || !s.duty.take() {
 		return false
 	}
+	s.duty.serves.Add(1)
 	if s.foreign != nil {
 		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // the user's goroutine goes on as it was
 	}

@@ -114,7 +114,7 @@ func TestWhoServesTakesFaultsAsPanics(t *testing.T) {
 func gatedOver(t *testing.T, accepted backlog, cfg Config, mapped bool) (*victim, *gate, *Conn) {
 	t.Helper()
 	g := &gate{polls: make(chan struct{}, 100), answers: make(chan bool), mapped: mapped}
-	v := newVictimOver(t, cfg, 64<<10, func(e *muxtest.End) Transport { g.End = e; return g })
+	v := newVictimOver(t, cfg, 64<<10, func(e *muxtest.End) Transport { g.End = e; return g }, courteous)
 	v.accepted = accepted
 	c := v.connect(1000)
 	g.hot.Store(true)
