@@ -41,6 +41,8 @@ const (
 	// and again. On one processor it lets them run once.
 	courtesy    = 50 * time.Microsecond
 	maxCourtesy = time.Millisecond
+	// courtesies is how often: some 5 ms in all.
+	courtesies = 8
 	// clockTicks is how many pieces of work share one look at the clock, which in
 	// some domains is a system call.
 	clockTicks = 64
@@ -82,13 +84,14 @@ func (d *duty) leave() {
 
 // answer is what the pump does when it was called, before it takes the duty: it waits
 // until nobody comes back to it any more. So it is called once for all of a row of
-// messages, and disturbs none.
-func (d *duty) answer() {
+// messages, and disturbs none. It returns true if the row goes on for long: then the
+// pump is to look in between, and to answer again.
+func (d *duty) answer() (busy bool) {
 	if !d.called.Load() {
-		return
+		return false
 	}
-	wait := courtesy
-	for n := d.serves.Load(); ; wait = min(2*wait, maxCourtesy) {
+	wait, n := courtesy, d.serves.Load()
+	for range courtesies {
 		if d.shared {
 			time.Sleep(wait)
 		} else {
@@ -96,11 +99,12 @@ func (d *duty) answer() {
 		}
 		now := d.serves.Load()
 		if now == n {
-			break
+			d.called.Store(false)
+			return false
 		}
-		n = now
+		n, wait = now, min(2*wait, maxCourtesy)
 	}
-	d.called.Store(false)
+	return true
 }
 
 // retire ends all use of the transport by others than the caller, which is the

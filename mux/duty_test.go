@@ -181,3 +181,31 @@ func TestNoLookIsLost(t *testing.T) {
 	close(stop)
 	pump.Wait()
 }
+
+// A row of messages that does not end keeps the pump for a while only: what it alone
+// does, for other links too, has to come.
+func TestThePumpsCourtesyEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDuty()
+		d.shared = true
+		d.called.Store(true)
+		var over atomic.Bool
+		var row sync.WaitGroup
+		row.Go(func() {
+			for !over.Load() {
+				time.Sleep(20 * time.Microsecond)
+				d.serves.Add(1)
+			}
+		})
+		began := time.Now()
+		busy := d.answer()
+		if took := time.Since(began); !busy || took > 50*time.Millisecond || !d.called.Load() {
+			t.Errorf("the pump was kept for %v, busy: %v, to answer again: %v", took, busy, d.called.Load())
+		}
+		over.Store(true)
+		row.Wait()
+		if d.answer() || d.called.Load() {
+			t.Error("nobody comes back, and the pump goes on to wait")
+		}
+	})
+}

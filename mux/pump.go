@@ -56,15 +56,30 @@ func (s *Session) end(err error) {
 // pump has the duty whenever something may have happened and nobody else has it,
 // and sleeps in between.
 func (s *Session) pump() (err error) {
-	for wait := time.Duration(0); err == nil; err = s.t.Sleep(wait) {
-		s.duty.answer()
-		if !s.duty.take() {
-			continue // who has it will call
+	for wait := time.Duration(0); err == nil; {
+		busy, taken := s.duty.answer(), s.duty.take()
+		switch {
+		case taken && busy:
+			err = s.visit()
+		case taken:
+			wait, err = s.shift()
 		}
-		if wait, err = s.shift(); err != nil {
-			return err
+		if err == nil && !busy { // who has the duty will call
+			err = s.t.Sleep(wait)
 		}
 	}
+	return err
+}
+
+// visit is a shift in the midst of what others do: it does what they leave to the pump,
+// and does not rest.
+func (s *Session) visit() error {
+	defer s.duty.leave()
+	if err := s.t.Look(); err != nil {
+		return err
+	}
+	s.duty.now = time.Now()
+	_, _, err := s.work()
 	return err
 }
 
