@@ -44,7 +44,7 @@ func loopEnd(opt Options, self xen.DomID, generation uint64, own, peer, tx, rx [
 		return nil, err
 	}
 	l := &Link{
-		generation: generation, size: opt.RingSize, heat: heat{off: opt.NoPoll},
+		generation: generation, size: opt.RingSize, heat: heat{off: true}, // the other end needs this process to run
 		end: end, tx: txPort, rx: rxPort,
 		holds: stake{peer: self, ledger: opt.Ledger, channels: []evtchn.Channel{txPort, rxPort}},
 	}

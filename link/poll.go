@@ -35,7 +35,7 @@ const (
 	// domain; but a goroutine that never yields has the scheduler's monitor wake up
 	// every few microseconds to look after it, which costs most of the processor.
 	copyYield, mapYield           = 4, 16
-	copyYieldAlone, mapYieldAlone = 32, 8192
+	copyYieldAlone, mapYieldAlone = 32, 65536
 )
 
 // Hot implements mux.Transport.
@@ -131,11 +131,14 @@ func (l *Link) yields() int {
 // glance fetches once, and tells the other side at once if that found it waiting for
 // room which is there (wake-up rule W2). A position caught half stored is no news
 // to wake anybody for.
+//
+// That the other side has taken what was sent is no news to anybody if there was room
+// all the time.
 func (l *Link) glance() (news bool, err error) {
 	if news, err = l.end.Fetch(); err != nil {
 		return false, err
 	}
-	return news && !l.end.Unsettled(), l.end.Flush()
+	return news && !l.end.Unsettled() && (!l.end.Drained() || l.end.Wanting()), l.end.Flush()
 }
 
 // drowse takes back that this side is awake. It sleeps only after a look that brought

@@ -32,7 +32,7 @@ type duty struct {
 	retired bool          // nobody takes it any more; under mu
 
 	now   time.Time // as of a short while ago; under mu
-	ticks int       // under mu
+	ticks int       // since then; under mu
 }
 
 const (
@@ -44,8 +44,10 @@ const (
 	// courtesies is how often: some 5 ms in all.
 	courtesies = 8
 	// clockTicks is how many pieces of work share one look at the clock, which in
-	// some domains is a system call.
-	clockTicks = 64
+	// some domains is a system call; one for which the transport has waited counts as
+	// waitTicks.
+	clockTicks = 1024
+	waitTicks  = 16
 )
 
 // init is called before use; call wakes the pump.
@@ -115,9 +117,11 @@ func (d *duty) retire() {
 	d.retired = true
 }
 
-// tick looks at the clock now and then.
-func (d *duty) tick() {
-	if d.ticks++; d.ticks%clockTicks == 0 {
-		d.now = time.Now()
+// tick counts a piece of work, and looks at the clock now and then, which it says.
+func (d *duty) tick(ticks int) bool {
+	if d.ticks += ticks; d.ticks < clockTicks {
+		return false
 	}
+	d.ticks, d.now = 0, time.Now()
+	return true
 }

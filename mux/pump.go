@@ -117,7 +117,7 @@ func (s *Session) stay() (news bool, err error) {
 
 // work receives what is there, and sends what may be sent now.
 func (s *Session) work() (frames int, wait time.Duration, err error) {
-	s.duty.tick()
+	s.duty.tick(waitTicks)
 	if frames, err = s.receive(); err != nil {
 		return 0, 0, err
 	}

@@ -6,10 +6,6 @@ import (
 	"runtime/debug"
 )
 
-// turnTicks is how many pieces of work of one who serves share a whole turn, if
-// nothing waits for it.
-const turnTicks = 16
-
 // serve has the caller, who waits for something of c in Read or Write, look for
 // it itself, for as long as that is likely to pay. It returns true once done says
 // so, and false if the caller should sleep until the pump wakes it. It is called
@@ -43,7 +39,7 @@ func (s *Session) serveUntil(c *Conn, done func(*Conn) bool) (bool, error) {
 	for {
 		n, err := s.receiveUntil(c, done)
 		if err == nil && n > 0 {
-			err = s.tidy(true)
+			err = s.tidy(true, 1)
 		}
 		switch {
 		case err != nil:
@@ -64,7 +60,7 @@ func (s *Session) serveUntil(c *Conn, done func(*Conn) bool) (bool, error) {
 		if err != nil || !news {
 			return false, err
 		}
-		if err := s.tidy(false); err != nil {
+		if err := s.tidy(false, waitTicks); err != nil {
 			return false, err
 		}
 	}
@@ -87,10 +83,9 @@ func (s *Session) receiveUntil(c *Conn, done func(*Conn) bool) (int, error) {
 }
 
 // tidy is a turn, unless nothing waits to be sent: then all that a turn is for can
-// wait a little.
-func (s *Session) tidy(heard bool) error {
-	s.duty.tick()
-	if s.duty.ticks%turnTicks != 0 && s.quiet(heard) {
+// wait for the clock.
+func (s *Session) tidy(heard bool, ticks int) error {
+	if !s.duty.tick(ticks) && s.quiet(heard) {
 		s.flush()
 		return nil
 	}

@@ -85,12 +85,14 @@ func (e *End) take(m moving, copied int, stored uint64) (news bool, err error) {
 	return moved || !settled, nil
 }
 
-// Stirred reports whether a position of the other side differs from what the last
-// Fetch saw, at a fraction of a Fetch's cost. It is for an End whose other header is
-// mapped; what it does not see is a want_space and a state.
+// Stirred reports whether a position of the other side that matters now differs from
+// what the last Fetch saw, at a fraction of a Fetch's cost: its producer, and its
+// consumer while there is a Want. It is for an End whose other header is mapped; what
+// it does not see is a want_space and a state.
 func (e *End) Stirred() bool {
 	w := e.peer.words
-	return loadLE64(w.producer.value) != e.rx.produced || loadLE64(w.consumer.value) != e.tx.consumed.Load()
+	return loadLE64(w.producer.value) != e.rx.produced ||
+		e.Wanting() && loadLE64(w.consumer.value) != e.tx.consumed.Load()
 }
 
 // PeerAwake reports whether the other side said that it polls, as of the last Fetch.

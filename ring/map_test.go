@@ -81,6 +81,10 @@ func TestStirredSeesPositions(t *testing.T) {
 	peer.fetch(t)
 	peer.peek(t, 8)
 	peer.Discard(8)
+	if own.Stirred() {
+		t.Error("space came that nobody wants")
+	}
+	own.Want(size)
 	if !own.Stirred() {
 		t.Error("space came")
 	}

@@ -17,7 +17,8 @@ type sender struct {
 	produced atomic.Uint64 // as far as we have published
 	consumed atomic.Uint64 // as far as the other side is known to have discarded
 
-	reserved int // bytes of the last Reserve, 0: none
+	wanting  atomic.Bool // the last Want was for room
+	reserved int         // bytes of the last Reserve, 0: none
 	due      due
 	segs     [maxSegments]Segment
 }
@@ -98,6 +99,9 @@ func (e *End) copyOut(pos uint64, n int) error {
 // committed, as far as the last Fetch knows. It may be called by any goroutine.
 func (e *End) Taken() bool { return e.tx.consumed.Load() == e.tx.produced.Load() }
 
+// Wanting reports whether the last Want was for room. It may be called by any goroutine.
+func (e *End) Wanting() bool { return e.tx.wanting.Load() }
+
 // Want publishes that n bytes are wanted free in the tx ring, and makes a
 // notify due, for Flush; the other side then notifies once so much is free. 0
 // takes the wish back, which nobody needs to be told. More than the ring holds
@@ -107,6 +111,7 @@ func (e *End) Want(n int) {
 		return
 	}
 	n = min(max(n, 0), len(e.tx.data))
+	e.tx.wanting.Store(n > 0)
 	storeLE32(e.own.want, uint32(n))
 	if n > 0 {
 		e.tx.due.store()

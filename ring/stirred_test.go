@@ -26,6 +26,8 @@ func TestStirredSeesEachMoveOfAPosition(t *testing.T) {
 	peer.fetch(t)
 	peer.peek(t, 8)
 	peer.Discard(8)
+	calm("the other side has made room that nobody wants", true)
+	own.Want(size)
 	calm("the other side has made room", false)
 	own.fetch(t)
 	calm("after a Fetch", true)
