@@ -15,9 +15,6 @@ const (
 	// napTime is how long a nap is: a few milliseconds, for which other goroutines on
 	// this processor wait, and the garbage collector may.
 	napTime = 4 * time.Millisecond
-	// napYield is how many naps there are between two before which other goroutines get
-	// their turn.
-	napYield = 4
 	// maxUnread is how many polls there are at most between two looks for the events of
 	// other links, while the claim is held: to have the reader of events come and go
 	// costs more than those.
@@ -188,14 +185,12 @@ func (l *Link) nap() (news bool, err error) {
 	if !l.claims() {
 		return false, nil
 	}
-	if l.waits.naps.Load()%napYield == 0 {
-		runtime.Gosched() // others first: the nap keeps the processor
-	}
 	for range claimTries {
 		// An event that came after the last look is among these: look again.
 		if err := l.collect(); err != nil {
 			return false, l.fail(err)
 		}
+		runtime.Gosched() // others first, for whom events have come too: the nap keeps the processor
 		if news, err = l.view(); news || err != nil {
 			return news, err
 		}
