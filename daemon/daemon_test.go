@@ -133,7 +133,7 @@ func TestStatusShowsEveryLink(t *testing.T) {
 		noKernel := &daemon.AFVsock{Reason: "there is no kernel whose sockets these could be", Instances: []daemon.Instance{}}
 		want := daemon.Status{Role: "backend", Name: "Domain-0", Version: "test", Links: []daemon.Link{
 			{
-				Domain: 1, Name: "web", UUID: web.dom.UUID(), Up: true, Connections: 1, Pages: 1,
+				Domain: 1, Name: "web", UUID: web.dom.UUID(), Up: true, Connections: 1, Pages: 1, Access: "copy",
 				Kind: "frontend", State: "up", Use: &daemon.Use{Requests: 100},
 			},
 			{
@@ -149,7 +149,7 @@ func TestStatusShowsEveryLink(t *testing.T) {
 		got = web.status()
 		got.Goroutines, got.Uptime, got.Watches = 0, 0, 0
 		want = daemon.Status{Role: "frontend", Domain: 1, Name: "web", Version: "test", Links: []daemon.Link{
-			{Backend: true, Up: true, Connections: 1, Pages: 33, Kind: "backend", State: "up"},
+			{Backend: true, Up: true, Connections: 1, Pages: 33, Access: "copy", Kind: "backend", State: "up"},
 			{
 				Domain: 2, Name: "idle", UUID: h.Domain(2).UUID(), Kind: "peer", State: "idle",
 				Out: []string{"*"}, In: []string{"*"},

@@ -90,7 +90,9 @@ func linksUp(stack *vsock.Stack) map[xen.DomID]vsock.Peer {
 // carry fills in what the link carries.
 func (l *Link) carry(p vsock.Peer) {
 	l.Connections, l.Pages = p.Conns, p.Pages
-	l.Access = p.Access.String()
+	if p.Serial != 0 { // there is a link
+		l.Access = p.Access.String()
+	}
 }
 
 // hex is how a generation is told.

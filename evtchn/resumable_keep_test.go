@@ -191,6 +191,7 @@ func TestPortsThatWaitToBeUnboundAreBounded(t *testing.T) {
 
 // A resume whose news comes between two unbindings ends them.
 func TestALookIsTakenEveryFewPorts(t *testing.T) {
+	alone(t)
 	synctest.Test(t, func(t *testing.T) {
 		var b *bench
 		looks := 0

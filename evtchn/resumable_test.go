@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -213,7 +214,15 @@ func TestAClosedChannelIsUnusableAtOnceAndUnboundLate(t *testing.T) {
 	})
 }
 
+// alone has goroutines run one after the other, so that one which was begun does not
+// before this one waits.
+func alone(t *testing.T) {
+	before := runtime.GOMAXPROCS(1)
+	t.Cleanup(func() { runtime.GOMAXPROCS(before) })
+}
+
 func TestManyClosesShareASettleThatBeginsAfterThem(t *testing.T) {
+	alone(t)
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, nil)
 		defer b.end()
