@@ -33,9 +33,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type socket struct {
 	conns  chan net.Conn
 	closed chan struct{}
+	close  sync.Once
 }
 
-func newSocket() *socket { return &socket{make(chan net.Conn), make(chan struct{})} }
+func newSocket() *socket { return &socket{conns: make(chan net.Conn), closed: make(chan struct{})} }
 
 func (s *socket) Accept() (net.Conn, error) {
 	select {
@@ -47,11 +48,7 @@ func (s *socket) Accept() (net.Conn, error) {
 }
 
 func (s *socket) Close() error {
-	select {
-	case <-s.closed:
-	default:
-		close(s.closed)
-	}
+	s.close.Do(func() { close(s.closed) })
 	return nil
 }
 
