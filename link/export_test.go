@@ -1,6 +1,9 @@
 package link
 
-import "time"
+import (
+	"runtime/debug"
+	"time"
+)
 
 // Heat has the next wait of a link begin as if the last ones had been short.
 func Heat(l *Link) {
@@ -9,7 +12,15 @@ func Heat(l *Link) {
 }
 
 // Wait waits as package mux does: it polls if that pays, else it sleeps and looks.
-func (l *Link) Wait(d time.Duration) error {
+func (l *Link) Wait(d time.Duration) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if bug := recover(); bug != nil {
+			if err = l.Fault(bug); err == nil {
+				panic(bug)
+			}
+		}
+	}()
 	if l.Hot() {
 		if news, err := l.Poll(); news || err != nil {
 			return err

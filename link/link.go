@@ -88,6 +88,7 @@ type Link struct {
 	mu   sync.Mutex
 	err  *Error        // why the link has ended; nil while it is up
 	done chan struct{} // closed with err
+	down atomic.Bool   // set with err, for every message's path
 
 	// Flush may come from any goroutine at any time, Close after it must not take
 	// the ports away under it.
@@ -174,13 +175,13 @@ func (l *Link) Want(n int) { l.end.Want(n) }
 // Flush sends the events that are due. It may still be under way, or come, while
 // the link is closed.
 func (l *Link) Flush() error {
+	if l.attended.Load() && l.end.PeerAwake() {
+		return nil // the next look finds whether it still is, and sends what is due if not
+	}
 	l.flushing.RLock()
 	defer l.flushing.RUnlock()
 	if l.closed {
 		return l.Err()
-	}
-	if l.attended.Load() && l.end.PeerAwake() {
-		return nil // the next look finds whether it still is, and sends what is due if not
 	}
 	if err := l.guard(l.end.Flush); err != nil {
 		return l.fail(err)
@@ -209,14 +210,12 @@ func (l *Link) Err() error {
 	return l.err
 }
 
-// ended is Err without a lock while the link is up, for every message's path.
+// ended is Err without a lock while the link is up.
 func (l *Link) ended() error {
-	select {
-	case <-l.done:
-		return l.Err()
-	default:
+	if !l.down.Load() {
 		return nil
 	}
+	return l.Err()
 }
 
 // End ends the link for the given cause and wakes who waits on it. The first
@@ -228,6 +227,7 @@ func (l *Link) End(cause Cause, err error) {
 		return
 	}
 	l.err = &Error{Cause: cause, Peer: l.holds.peer, Err: err}
+	l.down.Store(true)
 	close(l.done)
 }
 

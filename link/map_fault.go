@@ -45,10 +45,10 @@ func (l *Link) fetchEnd() (news bool, err error) {
 	return news, err
 }
 
-// Fault is for whoever reads peeked bytes of a link that is Mapped: its goroutine sets
-// debug.SetPanicOnFault, and gives what it has recovered to Fault. If that is a fault of
-// this link's mappings, the link has ended as Lost, and Fault returns why, an *Error. Nil
-// says that it is another panic, which has to go on.
+// Fault is for whoever reads peeked bytes of a link that is Mapped, or calls its Look, Poll
+// or Rest: its goroutine sets debug.SetPanicOnFault, and gives what it has recovered to
+// Fault. If that is a fault of this link's mappings, the link has ended as Lost, and Fault
+// returns why, an *Error. Nil says that it is another panic, which has to go on.
 func (l *Link) Fault(recovered any) error {
 	if l.theirs == nil {
 		return nil

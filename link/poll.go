@@ -11,10 +11,10 @@ import (
 const (
 	// shortSleep is a sleep after which the next wait begins by a nap.
 	shortSleep = 8 * time.Millisecond
-	// maxUnread is how many polls there are at most between two looks for the events of
-	// other links, while the claim is held: to have the reader of events come and go
-	// costs more than those.
-	maxUnread = 32
+	// copyUnread and mapUnread are how many polls there are at most between two looks for
+	// the events of other links, while the claim is held: to have the reader of events
+	// come and go costs more than those. Both make some milliseconds.
+	copyUnread, mapUnread = 32, 256
 	// mapGlance is how many looks of a side that maps are the short ones, that see
 	// positions alone, between two whole ones.
 	mapGlance = 64
@@ -37,7 +37,7 @@ func (l *Link) Poll() (news bool, err error) {
 	if l.Hot() && !l.heat.off && l.heat.polls.due() {
 		news, err = l.poll()
 		l.heat.polls.ended(news, maxPollSkips)
-		if l.unread++; l.unread >= maxUnread {
+		if l.unread++; l.unread >= l.mostUnread() {
 			err = errors.Join(err, l.gather())
 		}
 	}
@@ -70,13 +70,11 @@ func (l *Link) poll() (news bool, err error) {
 		l.awake = true
 		l.end.Awake(true)
 	}
-	l.attended.Store(true)
+	if !l.attended.Load() {
+		l.attended.Store(true)
+	}
 	l.waits.polls.Add(1)
-	err = l.guard(func() (err error) {
-		news, err = l.spin()
-		return err
-	})
-	if err != nil {
+	if news, err = l.spin(); err != nil {
 		return false, l.fail(err)
 	}
 	return news, l.ended()
@@ -101,6 +99,14 @@ func (l *Link) spin() (news bool, err error) {
 		}
 	}
 	return false, nil
+}
+
+// mostUnread is how many polls there are between two looks for events.
+func (l *Link) mostUnread() int {
+	if l.theirs != nil {
+		return mapUnread
+	}
+	return copyUnread
 }
 
 // yields is how many looks there are between two turns of other goroutines.
@@ -140,10 +146,7 @@ func (l *Link) drowse() (news bool, err error) {
 	}
 	l.awake = false
 	l.end.Awake(false)
-	err = l.guard(func() (err error) {
-		news, err = l.settle()
-		return err
-	})
+	news, err = l.settle()
 	// What others have left to the next look goes out now, if settle has not seen it.
 	l.attended.Store(false)
 	if err != nil {
@@ -172,7 +175,7 @@ func (l *Link) settle() (news bool, err error) {
 
 // view is a look that ends the link if it fails.
 func (l *Link) view() (news bool, err error) {
-	if news, err = l.fetchEnd(); err != nil {
+	if news, err = l.end.Fetch(); err != nil {
 		return false, l.fail(err)
 	}
 	return news, nil

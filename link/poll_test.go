@@ -270,7 +270,7 @@ func TestWhoKeepsAClaimCollectsForAll(t *testing.T) {
 			}
 		},
 		"all that comes is found by polls": func(t *testing.T, a, b *link.Link) {
-			for range 100 {
+			for range 300 {
 				send(t, b, []byte("x"))
 				link.Heat(a) // so that polls are not left out
 				polled(t, a, true)

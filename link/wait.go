@@ -43,14 +43,7 @@ func (l *Link) Sleep(d time.Duration) error {
 
 // over reports whether the link has ended. A Wake is the sleeper's alone: it finds who
 // looks on duty, and is called again by it.
-func (l *Link) over() bool {
-	select {
-	case <-l.done:
-		return true
-	default:
-		return false
-	}
-}
+func (l *Link) over() bool { return l.down.Load() }
 
 // unmask lets the next event of either channel through. The work for the last
 // ones is done by now (rule R15).

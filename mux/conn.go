@@ -107,8 +107,9 @@ func (c *Conn) serveRead() { c.s.serve(c, (*Conn).readable) }
 // readable says whether some Read that waits would return.
 func (c *Conn) readable() bool {
 	c.recv.mu.Lock()
-	defer c.recv.mu.Unlock()
-	return c.recv.awaited(true)
+	readable := c.recv.awaited(true)
+	c.recv.mu.Unlock()
+	return readable
 }
 
 // CloseRead shuts the receiving half: Read returns io.EOF from now on, what was

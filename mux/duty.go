@@ -33,6 +33,7 @@ type duty struct {
 
 	now   time.Time // as of a short while ago; under mu
 	ticks int       // since then; under mu
+	wait  int       // ticks of a piece of work for which the transport has waited
 }
 
 const (
@@ -45,15 +46,20 @@ const (
 	courtesies = 8
 	// clockTicks is how many pieces of work share one look at the clock, which in
 	// some domains is a system call; one for which the transport has waited counts as
-	// waitTicks.
-	clockTicks = 1024
-	waitTicks  = 16
+	// waitTicks, or mappedTicks where a look costs next to nothing. Either makes some
+	// milliseconds.
+	clockTicks  = 1024
+	waitTicks   = 16
+	mappedTicks = 2
 )
 
 // init is called before use; call wakes the pump.
 func (d *duty) init(call func()) {
 	d.call = call
 	d.shared = runtime.GOMAXPROCS(0) > 1
+	if d.wait == 0 {
+		d.wait = waitTicks
+	}
 }
 
 // take takes the duty if it is free and nobody has retired. If it does not, who
@@ -79,8 +85,15 @@ func (d *duty) pay() { d.owed.Store(false) }
 // leave gives the duty up.
 func (d *duty) leave() {
 	d.mu.Unlock()
-	if d.owed.Load() && !d.called.Swap(true) {
+	if d.owed.Load() && !d.called.Load() && !d.called.Swap(true) {
 		d.call()
+	}
+}
+
+// owe says that a look is owed.
+func (d *duty) owe() {
+	if !d.owed.Load() {
+		d.owed.Store(true)
 	}
 }
 

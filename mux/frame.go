@@ -135,6 +135,23 @@ func frameSize(n int) int {
 	return (headerSize + n + frameAlign - 1) &^ (frameAlign - 1)
 }
 
+// write puts a whole frame into the room that a and b are together, which it fills.
+func (h *header) write(a, b []byte, payload []byte) {
+	if len(b) == 0 { // mostly
+		h.encode((*[headerSize]byte)(a))
+		copy(a[headerSize:], payload)
+		clear(a[headerSize+len(payload):])
+		return
+	}
+	var raw [headerSize]byte
+	h.encode(&raw)
+	scatter(a, b, 0, raw[:])
+	scatter(a, b, headerSize, payload)
+	var pad [frameAlign]byte
+	used := headerSize + len(payload)
+	scatter(a, b, used, pad[:len(a)+len(b)-used])
+}
+
 // scatter copies src to offset at of the room that a and b are together.
 func scatter(a, b []byte, at int, src []byte) {
 	if at < len(a) {
@@ -148,6 +165,9 @@ func scatter(a, b []byte, at int, src []byte) {
 func gather(dst, a, b []byte, at int) {
 	if at < len(a) {
 		n := copy(dst, a[at:])
+		if n == len(dst) {
+			return
+		}
 		dst, at = dst[n:], len(a)
 	}
 	copy(dst, b[at-len(a):])

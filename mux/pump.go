@@ -117,7 +117,7 @@ func (s *Session) stay() (news bool, err error) {
 
 // work receives what is there, and sends what may be sent now.
 func (s *Session) work() (frames int, wait time.Duration, err error) {
-	s.duty.tick(waitTicks)
+	s.duty.tick(s.duty.wait)
 	if frames, err = s.receive(); err != nil {
 		return 0, 0, err
 	}
@@ -134,6 +134,7 @@ func (s *Session) turn(now time.Time, heard bool) (time.Duration, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.keepTime(now, heard)
+	s.received = s.came
 	s.linger.expire(now)
 	s.asked.expire(now)
 	if s.table.len() > 0 {
@@ -232,6 +233,9 @@ func (s *Session) keepTime(now time.Time, heard bool) {
 
 // hear notes a sign of life.
 func (s *Session) hear(now time.Time) {
+	if s.heard == now {
+		return // the same look at the clock as for the last one
+	}
 	s.heard, s.nextAsk = now, now.Add(askInterval)
 }
 
@@ -299,7 +303,6 @@ func (s *Session) receiveFrame() (bool, error) {
 // taken gives a frame that was dealt with back to the other side.
 func (s *Session) taken(h header) {
 	s.rxSeq++
-	s.rxFrames.Add(1)
-	s.rxBytes.Add(uint64(h.size))
+	s.came.add(int(h.size))
 	s.t.Discard(frameSize(int(h.size)))
 }

@@ -21,8 +21,9 @@ const (
 // comes; the window doubles when it was the window that held the sender back,
 // and never shrinks.
 type receiver struct {
-	mu   sync.Mutex
-	cond sync.Cond // of readers
+	mu      sync.Mutex
+	cond    sync.Cond // of readers
+	waiting int       // readers asleep
 
 	buf    []byte // power of two
 	got    uint32 // bytes received, wraps
@@ -95,7 +96,9 @@ func (r *receiver) fill(a, b []byte) (wrong string) {
 	if told := r.told.Load(); uint32(told)+uint32(told>>32)-r.got < r.window/4 {
 		r.tight = true
 	}
-	r.cond.Broadcast()
+	if r.waiting > 0 {
+		r.cond.Broadcast()
+	}
 	return ""
 }
 
@@ -105,12 +108,14 @@ func (r *receiver) place(a, b []byte) (restA, restB []byte) {
 	if r.got != r.taken || r.placed == len(r.dest) {
 		return a, b
 	}
-	n := copy(r.dest[r.placed:], a)
-	m := copy(r.dest[r.placed+n:], b)
+	n, m := copy(r.dest[r.placed:], a), 0
+	if len(b) > 0 {
+		m = copy(r.dest[r.placed+n:], b)
+	}
 	r.placed += n + m
 	r.got += uint32(n + m)
 	r.taken = r.got
-	r.offer.Store(uint64(r.window)<<32 | uint64(r.taken))
+	r.tell()
 	return a[n:], b[m:]
 }
 
@@ -174,20 +179,23 @@ func (r *receiver) wait(p []byte, serve func()) (n int) {
 	mine := r.dest == nil
 	if mine {
 		r.dest = p
-		defer func() {
-			if n = r.placed; n > 0 {
-				r.caughtUp()
-			}
-			r.dest, r.placed = nil, 0
-		}()
 	}
 	r.mu.Unlock()
 	serve()
 	r.mu.Lock()
 	if !r.awaited(mine) {
+		r.waiting++
 		r.cond.Wait()
+		r.waiting--
 	}
-	return 0
+	if !mine {
+		return 0
+	}
+	if n = r.placed; n > 0 {
+		r.caughtUp()
+	}
+	r.dest, r.placed = nil, 0
+	return n
 }
 
 // awaited says whether a Read that waits would return; mine: it is the one whose
@@ -214,7 +222,14 @@ func (r *receiver) caughtUp() {
 		r.tight = false
 		r.widen()
 	}
-	r.offer.Store(uint64(r.window)<<32 | uint64(r.taken))
+	r.tell()
+}
+
+// tell has the next frame say what the sender may send.
+func (r *receiver) tell() {
+	if o := uint64(r.window)<<32 | uint64(r.taken); o != r.offer.Load() {
+		r.offer.Store(o)
+	}
 }
 
 func (r *receiver) widen() {

@@ -39,7 +39,7 @@ type sender struct {
 	wanted    int    // as last told to the transport
 	wantedAt  uint64 // committed then
 
-	frames, bytes atomic.Uint64
+	sent traffic
 }
 
 func (x *sender) init(t Transport) {
@@ -79,6 +79,9 @@ func (x *sender) drain() {
 // idle says that nothing waits to be sent.
 func (x *sender) idle() bool { return x.control.n == 0 && x.resets.n == 0 && x.data.n == 0 }
 
+// clear says that a frame may go at once: nothing waits that it would overtake.
+func (x *sender) clear() bool { return x.err == nil && x.idle() && x.wanted == 0 }
+
 // retry makes the next drain ask for room again even if it is for as much as
 // before: the last wish was granted, but another frame took the room, or the look at
 // it came to nothing. With spare it does not if there is no room and no frame took
@@ -109,12 +112,7 @@ func (x *sender) emit(h header, payload []byte) bool {
 	}
 	h.seq = x.seq
 	h.size = uint32(len(payload))
-	var raw [headerSize]byte
-	h.encode(&raw)
-	scatter(a, b, 0, raw[:])
-	scatter(a, b, headerSize, payload)
-	var pad [frameAlign]byte
-	scatter(a, b, headerSize+len(payload), pad[:size-headerSize-len(payload)])
+	h.write(a, b, payload)
 	if err := x.t.Commit(size); err != nil {
 		x.err = err
 		x.t.Wake()
@@ -122,8 +120,7 @@ func (x *sender) emit(h header, payload []byte) bool {
 	}
 	x.seq++
 	x.committed += uint64(size)
-	x.frames.Add(1)
-	x.bytes.Add(uint64(len(payload)))
+	x.sent.add(len(payload))
 	return true
 }
 

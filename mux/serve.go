@@ -36,16 +36,16 @@ func (s *Session) serve(c *Conn, done func(*Conn) bool) (served bool) {
 // serveUntil takes frames, one by one, until done says so: what comes after those is
 // left in the ring, so that the next Read finds it there and needs no buffer between.
 func (s *Session) serveUntil(c *Conn, done func(*Conn) bool) (bool, error) {
-	for {
-		n, err := s.receiveUntil(c, done)
-		if err == nil && n > 0 {
-			err = s.tidy(true, 1)
+	for ticks := 0; ; ticks = s.duty.wait {
+		n, served, err := s.receiveUntil(c, done)
+		if err == nil && n+ticks > 0 {
+			err = s.tidy(n > 0, n+ticks)
 		}
 		switch {
 		case err != nil:
 			return false, err
-		case done(c):
-			s.duty.owed.Store(true)
+		case served || done(c):
+			s.duty.owe()
 			return true, nil
 		case n == maxBatch:
 			if err := s.t.Look(); err != nil {
@@ -60,26 +60,20 @@ func (s *Session) serveUntil(c *Conn, done func(*Conn) bool) (bool, error) {
 		if err != nil || !news {
 			return false, err
 		}
-		if err := s.tidy(false, waitTicks); err != nil {
-			return false, err
-		}
 	}
 }
 
 // receiveUntil is receive that ends as soon as done says so.
-func (s *Session) receiveUntil(c *Conn, done func(*Conn) bool) (int, error) {
-	defer s.flushRelay()
-	for n := range maxBatch {
-		more, err := s.receiveFrame()
-		if err != nil || !more {
-			return n, err
+func (s *Session) receiveUntil(c *Conn, done func(*Conn) bool) (n int, served bool, err error) {
+	for more := true; n < maxBatch && !served; n++ {
+		if more, err = s.receiveFrame(); err != nil || !more {
+			break
 		}
 		s.others = s.others || s.served != c.key
-		if done(c) {
-			return n + 1, nil
-		}
+		served = done(c)
 	}
-	return maxBatch, nil
+	s.flushRelay()
+	return n, served, err
 }
 
 // tidy is a turn, unless nothing waits to be sent: then all that a turn is for can
@@ -97,11 +91,13 @@ func (s *Session) tidy(heard bool, ticks int) error {
 // quiet notes a sign of life, and says whether nothing waits to be sent.
 func (s *Session) quiet(heard bool) bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if heard {
 		s.hear(s.duty.now)
+		s.received = s.came
 	}
-	return s.tx.err == nil && s.tx.idle()
+	quiet := s.tx.err == nil && s.tx.idle()
+	s.mu.Unlock()
+	return quiet
 }
 
 // crash says what a recovered panic means for the link (rule R16).

@@ -132,9 +132,10 @@ type Session struct {
 	others    bool      // under duty: one who served has taken frames of others
 	delivered Relay     // under duty: took frames and was not flushed
 	lieLogged time.Time // under duty
+	came      traffic   // under duty
 
-	rxFrames, rxBytes atomic.Uint64
-	strays, lies      atomic.Uint64
+	received     traffic // came, as of the last turn; under mu
+	strays, lies atomic.Uint64
 }
 
 // NewSession returns a session over t, of which it is the only user from now
@@ -144,7 +145,7 @@ func NewSession(t Transport, cfg Config) *Session {
 	s := &Session{cfg: cfg, t: t, maxPayload: t.MaxPayload(), since: time.Now()}
 	s.table.entries = make(map[tuple]entry)
 	if f, ok := t.(Foreign); ok && f.Mapped() {
-		s.foreign = f
+		s.foreign, s.duty.wait = f, mappedTicks
 	}
 	s.tx.init(t)
 	s.duty.init(t.Wake)

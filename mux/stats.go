@@ -16,6 +16,18 @@ type Stats struct {
 	Lies          uint64    // connections lost because the other side lied
 }
 
+// traffic counts the frames of one direction.
+type traffic struct {
+	frames uint64
+	bytes  uint64 // of payload
+}
+
+// add counts a frame with n bytes of payload.
+func (t *traffic) add(n int) {
+	t.frames++
+	t.bytes += uint64(n)
+}
+
 // Stats returns the counts of the moment.
 func (s *Session) Stats() Stats {
 	s.mu.Lock()
@@ -24,10 +36,10 @@ func (s *Session) Stats() Stats {
 		Open:          s.table.len(),
 		Relayed:       int(s.relays.Load()),
 		Since:         s.since,
-		FramesIn:      s.rxFrames.Load(),
-		FramesOut:     s.tx.frames.Load(),
-		BytesIn:       s.rxBytes.Load(),
-		BytesOut:      s.tx.bytes.Load(),
+		FramesIn:      s.received.frames,
+		FramesOut:     s.tx.sent.frames,
+		BytesIn:       s.received.bytes,
+		BytesOut:      s.tx.sent.bytes,
 		Strays:        s.strays.Load(),
 		ResetsDropped: s.tx.resets.dropped.Load(),
 		Lies:          s.lies.Load(),

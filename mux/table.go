@@ -47,8 +47,9 @@ type table struct {
 
 func (t *table) get(k tuple) owner {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.entries[k].owner
+	o := t.entries[k].owner
+	t.mu.Unlock()
+	return o
 }
 
 func (t *table) put(k tuple, e entry) {

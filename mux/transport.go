@@ -2,14 +2,14 @@ package mux
 
 import "time"
 
-// Foreign is a Transport whose peeked bytes may lie in memory that can cease to be
-// there while they are read.
+// Foreign is a Transport that may lie in memory that can cease to be there while it is
+// read: by who reads peeked bytes, and by Look, Poll and Rest.
 type Foreign interface {
 	// Mapped reports whether that is so for this Transport. It does not change.
 	Mapped() bool
-	// Fault takes what a goroutine that read peeked bytes has recovered. If that is a
-	// fault of this memory the link has ended, and Fault returns why, which is what
-	// Sleep, Look, Poll and Peek return from then on; nil: it is another panic.
+	// Fault takes what a goroutine that did so has recovered. If that is a fault of this
+	// memory the link has ended, and Fault returns why, which is what Sleep, Look, Poll
+	// and Peek return from then on; nil: it is another panic.
 	Fault(recovered any) error
 }
 

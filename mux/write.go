@@ -42,10 +42,29 @@ func (c *Conn) startWrite(p []byte) (done bool, err error) {
 	if err := c.writable(); err != nil || len(p) == 0 {
 		return true, err
 	}
+	if c.straight(p) {
+		return true, nil
+	}
 	c.out = p
 	s.tx.data.push(&c.inData)
 	s.tx.drain()
 	return c.wrote == len(p), nil
+}
+
+// straight puts p into the ring as one frame if nothing waits there before it, which is
+// what most Writes find. If not, nothing has happened.
+func (c *Conn) straight(p []byte) bool {
+	x := &c.s.tx
+	switch {
+	case !x.clear() || !c.open || len(p) > x.maxFrame:
+		return false
+	case int(c.credit.left(c.sent.Load())) < len(p) || c.share.wait(x, c.key, frameSize(len(p))) != 0:
+		return false
+	case !c.put(x, p):
+		return false // and drain tries again, and says what it wants
+	}
+	c.wrote = len(p)
+	return true
 }
 
 func (c *Conn) finishWrite(size int) (int, error) {
@@ -120,16 +139,25 @@ func (c *Conn) feed() {
 	}
 }
 
-// sendData implements tenant.
-func (c *Conn) sendData(x *sender, n int) bool {
+// put puts a data frame into the ring, and returns false if there is no room.
+func (c *Conn) put(x *sender, p []byte) bool {
+	n := uint32(len(p))
 	// Counted before the other side can see it and acknowledge it.
-	c.sent.Add(uint32(n))
-	if !x.emit(c.header(opData), c.out[:n]) {
-		c.sent.Add(-uint32(n))
+	c.sent.Add(n)
+	if !x.emit(c.header(opData), p) {
+		c.sent.Add(-n)
 		return false
 	}
-	c.share.add(x, c.key, frameSize(n))
+	c.share.add(x, c.key, frameSize(len(p)))
 	c.pending &^= pendCreditUpdate
+	return true
+}
+
+// sendData implements tenant.
+func (c *Conn) sendData(x *sender, n int) bool {
+	if !c.put(x, c.out[:n]) {
+		return false
+	}
 	c.out, c.wrote = c.out[n:], c.wrote+n
 	if len(c.out) > 0 {
 		x.data.rotate()

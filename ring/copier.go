@@ -40,7 +40,7 @@ const maxSegments = 16
 func appendPages(segs []Segment, area Area, buf []byte, pos uint64, n int, write bool) ([]Segment, int) {
 	done := 0
 	for done < n && len(segs) < maxSegments {
-		off := int((pos + uint64(done)) % uint64(len(buf)))
+		off := offset(buf, pos+uint64(done))
 		k := min(n-done, pageSize-off%pageSize)
 		segs = append(segs, Segment{Area: area, Offset: off, Local: buf[off : off+k], Write: write})
 		done += k
@@ -51,7 +51,7 @@ func appendPages(segs []Segment, area Area, buf []byte, pos uint64, n int, write
 // pieces returns the n bytes from position pos on of the ring buf, n at most
 // its size, as one piece or, where they wrap, two.
 func pieces(buf []byte, pos uint64, n int) (a, b []byte) {
-	off := int(pos % uint64(len(buf)))
+	off := offset(buf, pos)
 	first := min(n, len(buf)-off)
 	a = buf[off : off+first : off+first]
 	if n > first {
@@ -59,3 +59,6 @@ func pieces(buf []byte, pos uint64, n int) (a, b []byte) {
 	}
 	return a, b
 }
+
+// offset returns where position pos lies in a ring, whose size is a power of two.
+func offset(buf []byte, pos uint64) int { return int(pos & uint64(len(buf)-1)) }

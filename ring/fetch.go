@@ -74,7 +74,9 @@ func (e *End) take(m moving, copied int, stored uint64) (news bool, err error) {
 		e.tx.consumed.Store(consumed + space)
 	}
 	e.rx.wish(m.want)
-	e.peerAwake.Store(m.awake != 0)
+	if awake := m.awake != 0; awake != e.peerAwake.Load() {
+		e.peerAwake.Store(awake)
+	}
 	if m.awake != 0 {
 		e.tx.due.acknowledge(stored)
 		// Stores of the receive side are ours alone, so all of them came before.

@@ -101,7 +101,12 @@ func (c *Conn) SetReadDeadline(t time.Time) error { return c.wrap(opSet, c.c.Set
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.wrap(opSet, c.c.SetWriteDeadline(t)) }
 
 // wrap is connError with the connection's addresses.
-func (c *Conn) wrap(op string, err error) error { return connError(op, err, c.local, c.remote) }
+func (c *Conn) wrap(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return connError(op, err, c.local, c.remote)
+}
 
 // abort ends the connection with RST for the given reason, whatever it carries.
 // It is for connections that no program has seen: a tuple that was reset may be
