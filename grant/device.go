@@ -34,7 +34,7 @@ func (d gntallocDevice) alloc(to xen.DomID, n int, writable bool) (uint64, []uin
 }
 
 func (d gntallocDevice) mmap(index uint64, n int) (memory, error) {
-	return mmap(d.fd, index, n, true)
+	return memoryOf(sys.Map(d.fd, index, n*xen.PageSize, true))
 }
 
 func (d gntallocDevice) notify(index uint64, port xen.Port) error {
@@ -54,15 +54,14 @@ func (d gntdevDevice) name(from xen.DomID, refs []uint32) (uint64, error) {
 }
 
 func (d gntdevDevice) mmap(index uint64, n int) (memory, error) {
-	return mmap(d.fd, index, n, false)
+	return memoryOf(sys.MapAlone(d.fd, index, n*xen.PageSize))
 }
 
 func (d gntdevDevice) forget(index uint64, n int) error {
 	return sys.UnmapGrants(d.fd, index, n)
 }
 
-func mmap(fd *sys.FD, index uint64, n int, writable bool) (memory, error) {
-	m, err := sys.Map(fd, index, n*xen.PageSize, writable)
+func memoryOf(m *sys.Memory, err error) (memory, error) {
 	if err != nil {
 		return nil, err // not m: a nil *sys.Memory is no nil memory
 	}

@@ -42,6 +42,7 @@ func TestLifeOnXen(t *testing.T) {
 				{"a guest that xl reboots serves again under another id", (*xenHost).reboots},
 				{"programs and sockets of a domain are services, and halves of connections close", (*xenHost).programs},
 				{"the clock is right, after a restore too", (*xenHost).clock},
+				{"a PV domU maps its peers' pages where a rule says so", (*xenHost).mapped},
 			}),
 		{"a PV service domain is saved and restored", (*xenHost).suspendPV},
 		{"a PVH service domain is saved and restored", (*xenHost).suspendPVH},

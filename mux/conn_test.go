@@ -8,7 +8,6 @@ import (
 	"net"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"xvsock/mux/muxtest"
@@ -99,7 +98,7 @@ func TestHalfClose(t *testing.T) {
 		if q, err := io.ReadAll(a); string(q) != "answer" || err != nil {
 			t.Errorf("ReadAll() = %q, %v", q, err)
 		}
-		synctest.Wait()
+		p.settle()
 		if n := p.a.Stats().Open + p.b.Stats().Open; n != 0 {
 			t.Errorf("%d tuples left after both sides read the end, want 0", n)
 		}
@@ -117,12 +116,12 @@ func TestCloseRead(t *testing.T) {
 		if _, err := b.Write([]byte("unread")); err != nil {
 			t.Fatal(err)
 		}
-		synctest.Wait()
+		p.settle()
 		_ = a.CloseRead()
 		if n, err := a.Read(make([]byte, 9)); n != 0 || err != io.EOF {
 			t.Errorf("Read() after CloseRead = %d, %v, want io.EOF", n, err)
 		}
-		synctest.Wait()
+		p.settle()
 		if _, err := b.Write([]byte("x")); !errors.Is(err, syscall.EPIPE) {
 			t.Errorf("Write() to it = %v, want EPIPE", err)
 		}
@@ -150,7 +149,7 @@ func TestCloseUnblocks(t *testing.T) {
 			_, err := a.Write(make([]byte, 1<<20))
 			errs <- err
 		}()
-		synctest.Wait()
+		p.settle()
 		a.Close()
 		for range 2 {
 			if err := <-errs; !errors.Is(err, net.ErrClosed) {
@@ -218,7 +217,7 @@ func TestRevocation(t *testing.T) {
 				t.Errorf("Read() at the %s end = %v, want revoked", name, err)
 			}
 		}
-		synctest.Wait()
+		p.settle()
 		if na, nb := p.a.Stats().Open, p.b.Stats().Open; na != 1 || nb != 1 {
 			t.Errorf("%d and %d tuples left, want 1 and 1", na, nb)
 		}
@@ -307,7 +306,7 @@ func TestLinkEnds(t *testing.T) {
 			_, err := a.Write(make([]byte, 1<<20))
 			stuck <- err
 		}()
-		synctest.Wait()
+		p.settle()
 		p.endB.Fail(io.ErrUnexpectedEOF)
 		if err := <-p.doneA; err != muxtest.ErrGone {
 			t.Errorf("Run() = %v, want the transport's error", err)

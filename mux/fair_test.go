@@ -3,13 +3,11 @@ package mux
 import (
 	"fmt"
 	"testing"
-
-	"xvsock/mux/muxtest"
 )
 
 // bulk is a peer whose ring is full of the data of many writers.
 func bulk(t *testing.T, ring, writers int) *victim {
-	v := newVictimOver(t, Config{}, ring, func(e *muxtest.End) Transport { return e })
+	v := newVictimOver(t, Config{}, ring, heated)
 	for i := range writers {
 		c := v.eager(uint32(1000 + i))
 		go func() {

@@ -54,9 +54,9 @@ func FuzzSession(f *testing.F) {
 			}
 			v.s.Withdraw(k)
 			v.stop()
-			synctest.Wait()
+			v.settle()
 			close(v.accepted)
-			synctest.Wait()
+			v.settle()
 			if n := v.s.Stats().Open; n != 0 || b.Used() != 0 {
 				t.Errorf("%d tuples and %d bytes left", n, b.Used())
 			}

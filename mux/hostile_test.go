@@ -18,6 +18,7 @@ import (
 type peer struct {
 	t   testing.TB
 	end *muxtest.End
+	s   *Session // the other side; nil: it is not in a bubble
 	seq uint32
 	got uint32 // frames taken
 }
@@ -26,14 +27,13 @@ type peer struct {
 // after settle, all that the session does about what was sent is done.
 type victim struct {
 	*peer
-	s        *Session
 	end      *muxtest.End
 	accepted backlog
 	done     chan error
 }
 
 func newVictim(t testing.TB, cfg Config) *victim {
-	return newVictimOver(t, cfg, 64<<10, func(e *muxtest.End) Transport { return e })
+	return newVictimOver(t, cfg, 64<<10, heated)
 }
 
 // newVictimOver is newVictim with rings of some size and something between the
@@ -93,14 +93,14 @@ func (p *peer) send(h header, payload []byte) {
 }
 
 func (p *peer) settle() {
-	synctest.Wait()
+	settle(p.s)
 	_ = p.end.Look() // it refreshes what the end knows of room
 }
 
 // frames takes all frames the session has sent.
 func (p *peer) frames() []header {
 	p.t.Helper()
-	synctest.Wait()
+	settle(p.s)
 	var list []header
 	for {
 		a, b, _ := p.end.Peek(headerSize)
@@ -349,7 +349,7 @@ func TestSlowReaderStopsItselfOnly(t *testing.T) {
 			}
 			stuck <- err
 		}()
-		synctest.Wait()
+		p.settle()
 		go func() { _, _ = io.Copy(b2, b2) }()
 		for range 1000 {
 			if _, err := a2.Write([]byte("ping")); err != nil {

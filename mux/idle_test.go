@@ -5,7 +5,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"xvsock/mux/muxtest"
@@ -114,7 +113,7 @@ func TestAnIdlePumpSleepsUntilTheEnd(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		rec := &waitCounter{}
 		v := newVictimOver(t, Config{Idle: time.Minute}, 64<<10, func(e *muxtest.End) Transport {
-			rec.Transport = e
+			rec.Transport = heated(e)
 			return rec
 		})
 		<-v.done
@@ -146,7 +145,7 @@ func TestALostDialSaysWhetherItWasSent(t *testing.T) {
 	}{
 		{"the link had ended", func(v *victim) error {
 			v.end.Fail(lost)
-			synctest.Wait()
+			v.settle()
 			return <-v.dialTo()
 		}, true},
 		{"the session was closed", func(v *victim) error {

@@ -191,7 +191,7 @@ func TestAnyOrderOfCalls(t *testing.T) {
 						return next, ReasonNone
 					})
 				},
-				"settle": func(*rapid.T) { synctest.Wait() },
+				"settle": func(*rapid.T) { w.p.settle() },
 				"pass":   func(*rapid.T) { time.Sleep(3 * time.Second) },
 			})
 			w.finish(t)

@@ -7,7 +7,6 @@ import (
 	"os"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"xvsock/mux/muxtest"
@@ -154,7 +153,7 @@ func TestRoomIsWantedUntilItIsUsed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		rec := &wantRecorder{}
 		v := newVictimOver(t, Config{}, 64<<10, func(e *muxtest.End) Transport {
-			rec.Transport = e
+			rec.Transport = heated(e)
 			return rec
 		})
 		defer v.stop()
@@ -187,7 +186,7 @@ func TestRoomIsWantedUntilItIsUsed(t *testing.T) {
 // What pads a frame is zero, whatever lay in the ring before.
 func TestPaddingIsZero(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		v := newVictimOver(t, Config{}, 4096, func(e *muxtest.End) Transport { return e })
+		v := newVictimOver(t, Config{}, 4096, heated)
 		defer v.stop()
 		c := v.eager(1000)
 		defer c.Close()
@@ -197,9 +196,9 @@ func TestPaddingIsZero(t *testing.T) {
 		}
 		v.frames()
 		for range 200 {
-			synctest.Wait()
+			v.settle()
 			v.end.Wake()
-			synctest.Wait()
+			v.settle()
 			if _, err := c.Write([]byte{0xff}); err != nil {
 				t.Fatal(err)
 			}

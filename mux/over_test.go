@@ -6,7 +6,6 @@ import (
 	"net"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
@@ -60,7 +59,7 @@ func TestAConnectionTellsItsEnd(t *testing.T) {
 				defer b.Close()
 				early := a.Done() // asked for before, as by who waits for it
 				test.do(p, a, b)
-				synctest.Wait()
+				p.settle()
 				if test.wait != 0 && over(a) {
 					t.Error("it is over already")
 				}
@@ -97,7 +96,7 @@ func TestAResetComesAfterTheData(t *testing.T) {
 			_, err := a.Write(make([]byte, 1<<20))
 			stuck <- err
 		}()
-		synctest.Wait()
+		p.settle()
 		if err := a.Reset(ReasonNone); err != nil {
 			t.Errorf("Reset() = %v", err)
 		}
@@ -114,7 +113,7 @@ func TestAResetComesAfterTheData(t *testing.T) {
 		if string(got[:min(len(got), 11)]) != "half an ans" || !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("read %.20q, %v; want the data and then the reset", got, err)
 		}
-		synctest.Wait()
+		p.settle()
 		if st := p.a.Stats(); st.Open != 0 {
 			t.Errorf("%d tuples left", st.Open)
 		}

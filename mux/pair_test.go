@@ -47,10 +47,10 @@ type pair struct {
 func newPair(ring int, cfg Config) *pair {
 	p := &pair{accepted: make(backlog, 64)}
 	p.endA, p.endB = muxtest.Pipe(ring)
-	p.a = NewSession(p.endA, cfg)
+	p.a = NewSession(heated(p.endA), cfg)
 	cfg.Route = p.accepted.listen
 	cfg.Budget = nil
-	p.b = NewSession(p.endB, cfg)
+	p.b = NewSession(heated(p.endB), cfg)
 	p.doneA, p.doneB = run(p.a), run(p.b)
 	return p
 }
@@ -67,6 +67,9 @@ func (p *pair) stop() {
 	<-p.doneA
 	<-p.doneB
 }
+
+// settle waits until all that the two sessions do is done.
+func (p *pair) settle() { settle(p.a, p.b) }
 
 // connect returns both ends of a new connection to port 7 of b.
 func (p *pair) connect(t testing.TB, local uint32) (a, b *Conn) {
@@ -106,8 +109,8 @@ func TestConnOverNetPipe(t *testing.T) {
 		a, stopA := carry(w1)
 		b, stopB := carry(w2)
 		accepted := make(backlog, 1)
-		sa := NewSession(a, Config{})
-		sb := NewSession(b, Config{Route: accepted.listen})
+		sa := NewSession(heated(a), Config{})
+		sb := NewSession(heated(b), Config{Route: accepted.listen})
 		doneA, doneB := run(sa), run(sb)
 		c1, err := sa.Dial(context.Background(), 1<<31, 7)
 		if err != nil {

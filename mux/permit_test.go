@@ -6,10 +6,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
-
-	"xvsock/mux/muxtest"
 )
 
 // permits gives out permits and looks at how they come back.
@@ -71,9 +68,7 @@ func (ps *permits) released() []int {
 func guarded(t testing.TB, cfg Config) (*victim, *permits) {
 	ps := &permits{t: t}
 	cfg.Permit = ps.give
-	return newVictimOver(t, cfg, 64<<10, func(e *muxtest.End) Transport {
-		return e
-	}, func(s *Session) { ps.s = s }), ps
+	return newVictimOver(t, cfg, 64<<10, heated, func(s *Session) { ps.s = s }), ps
 }
 
 // dialTo dials from port 40000 to port 7 of the peer, which has to take REQUEST.
@@ -86,7 +81,7 @@ func (v *victim) dialTo() chan error {
 		}
 		got <- err
 	}()
-	synctest.Wait()
+	v.settle()
 	return got
 }
 
@@ -248,7 +243,7 @@ func TestAPermitIsReleasedOnceHoweverItsTupleEnds(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				v, ps := guarded(t, way.cfg)
 				way.end(v, ps)
-				synctest.Wait()
+				v.settle()
 				got := ps.released()
 				if slices.Sort(got); !slices.Equal(got, slices.Sorted(slices.Values(way.want))) {
 					t.Errorf("permits were released %v times, want %v", got, way.want)

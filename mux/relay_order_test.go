@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"testing/synctest"
 
 	"xvsock/mux/muxtest"
 )
@@ -145,7 +144,6 @@ func TestStampsNeverGoBack(t *testing.T) {
 		}()
 		var last, bytes uint32
 		for {
-			synctest.Wait()
 			list := v.frames()
 			if len(list) == 0 {
 				break
@@ -232,7 +230,7 @@ func TestAWaitingSendEnds(t *testing.T) {
 				defer v.stop()
 				sent := make(chan error, 1)
 				go func() { sent <- v.s.Send(k, local(opData), make([]byte, 1000)) }()
-				synctest.Wait()
+				v.settle()
 				select {
 				case err := <-sent:
 					t.Fatalf("Send() = %v without room", err)

@@ -3,7 +3,6 @@ package mux
 import (
 	"bytes"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"xvsock/mux/muxtest"
@@ -180,7 +179,7 @@ func TestAWaitingFrameGoesWithItsConnection(t *testing.T) {
 				v.send(in(test.op), nil)
 				v.send(header{src: 1000, dst: 8, op: opShutdown}, nil) // of no tuple
 				test.end(v, k)
-				synctest.Wait()
+				v.settle()
 				want := []uint16{opReset, opReset}
 				if test.op == opReset {
 					want = want[1:]
@@ -206,7 +205,7 @@ func TestAWaitingFrameGoesBeforeItsRST(t *testing.T) {
 		v.send(in(opData), []byte("x"))
 		before := v.s.Stats().FramesIn
 		v.s.Reset(all, ReasonRevoked)
-		synctest.Wait()
+		v.settle()
 		if n := v.s.Stats().FramesIn - before; n != 1 {
 			t.Errorf("%d frames taken, want the one that waited", n)
 		}
@@ -341,9 +340,9 @@ func newRelayPair(ring int, a, b Relay, cfg Config) *pair {
 	p := &pair{}
 	p.endA, p.endB = muxtest.Pipe(ring)
 	cfg.Route = func(uint32, uint32) Route { return Route{Relay: a} }
-	p.a = NewSession(p.endA, cfg)
+	p.a = NewSession(heated(p.endA), cfg)
 	cfg.Route = func(uint32, uint32) Route { return Route{Relay: b} }
-	p.b = NewSession(p.endB, cfg)
+	p.b = NewSession(heated(p.endB), cfg)
 	p.doneA, p.doneB = run(p.a), run(p.b)
 	return p
 }

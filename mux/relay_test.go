@@ -5,17 +5,15 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
-
-	"xvsock/mux/muxtest"
 )
 
 // sockets is a Relay that notes what it gets.
 type sockets struct {
 	mu     sync.Mutex
-	full   bool // no room
-	tries  int  // calls of Deliver that found no room
+	from   *Session // of the last packet
+	full   bool     // no room
+	tries  int      // calls of Deliver that found no room
 	got    []packet
 	resets []Packet
 	lost   int
@@ -27,9 +25,10 @@ type packet struct {
 }
 
 // Deliver implements Relay.
-func (k *sockets) Deliver(_ *Session, p Packet, a, b []byte) bool {
+func (k *sockets) Deliver(s *Session, p Packet, a, b []byte) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.from = s
 	if k.full {
 		k.tries++
 		return false
@@ -71,7 +70,7 @@ func (k *sockets) tried() int {
 
 // take returns the packets that came since the last call.
 func (k *sockets) take() []packet {
-	synctest.Wait()
+	k.settle()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	got := k.got
@@ -79,9 +78,17 @@ func (k *sockets) take() []packet {
 	return got
 }
 
+// settle waits until all that came is delivered.
+func (k *sockets) settle() {
+	k.mu.Lock()
+	from := k.from
+	k.mu.Unlock()
+	settle(from)
+}
+
 // told returns the resets and losses since the last call.
 func (k *sockets) told() (resets []Packet, lost int) {
-	synctest.Wait()
+	k.settle()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	resets, lost = k.resets, k.lost
@@ -111,7 +118,7 @@ func relaying(t testing.TB, cfg Config) (*victim, *sockets) {
 func relayingOver(t testing.TB, cfg Config, ring int) (*victim, *sockets) {
 	k := new(sockets)
 	cfg.Route = func(uint32, uint32) Route { return Route{Relay: k} }
-	return newVictimOver(t, cfg, ring, func(e *muxtest.End) Transport { return e }), k
+	return newVictimOver(t, cfg, ring, heated), k
 }
 
 // local is a packet from port 7 to the peer's port 1000, with the credit of an

@@ -6,8 +6,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-
-	"xvsock/mux/muxtest"
 )
 
 func TestReviewAsksAboutEveryConnection(t *testing.T) {
@@ -108,7 +106,7 @@ func TestNoConnectionSlipsThroughAReview(t *testing.T) {
 						})
 					}
 					return p, r
-				}}, 64<<10, func(e *muxtest.End) Transport { return e }, func(s *Session) { ps.s = s })
+				}}, 64<<10, heated, func(s *Session) { ps.s = s })
 				defer v.stop()
 				if err := connect(v); !errors.Is(err, syscall.EACCES) {
 					t.Errorf("the connection: %v", err)

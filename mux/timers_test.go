@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"xvsock/mux/muxtest"
@@ -214,13 +213,13 @@ func TestPumpSleepsWithoutLimitWhenIdle(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		rec := &waitRecorder{}
 		v := newVictimOver(t, Config{}, 64<<10, func(e *muxtest.End) Transport {
-			rec.Transport = e
+			rec.Transport = heated(e)
 			return rec
 		})
 		defer v.stop()
 		want := func(name string, d time.Duration) {
 			t.Helper()
-			synctest.Wait()
+			v.settle()
 			if got := time.Duration(rec.last.Load()); got != d {
 				t.Errorf("%s: Wait(%v), want %v", name, got, d)
 			}

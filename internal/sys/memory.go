@@ -13,7 +13,8 @@ type Memory struct {
 	entry *entry
 
 	mu    sync.Mutex
-	bytes []byte // nil once unmapped
+	bytes []byte       // nil once unmapped
+	unmap func() error // nil: what is mapped is bytes, by unix.Mmap
 }
 
 // Map maps size bytes of the device, from offset on, shared (both grant devices
@@ -54,5 +55,8 @@ func (m *Memory) Unmap() error {
 	b := m.bytes
 	m.bytes = nil
 	m.entry.drop()
+	if m.unmap != nil {
+		return m.unmap()
+	}
 	return unix.Munmap(b)
 }
