@@ -58,7 +58,7 @@ bench: deps ## links beside libxenvchan on real Xen (build/bench.json, bench.svg
 	$(GO) test -run '^$$' -bench . -benchmem ./ring ./mux ./vsock ./manager/... ./daemon ./bridge/...
 	$(GO) test -run '^$$' -bench Frontends ./bench/scale
 	cd bench/native && $(GO) run .
-	$(GO) test -run '^$$' -bench 'Boot|AFVsock|Vchan' -benchtime 1x -timeout 45m -v ./image
+	$(GO) test -run '^$$' -bench 'Boot|AFVsock|Vchan|Scale' -benchtime 1x -timeout 45m -v ./image
 
 soak: deps ## the randomised tests, long; 100000 AF_VSOCK connections on real Xen
 	$(GO) test -race -count=20 -timeout 0 ./ring ./mux ./link ./vsock ./xenstore ./sim/... ./manager ./manager/client ./daemon ./bridge/...
