@@ -151,6 +151,9 @@ func (l *Link) Peek(min int) (a, b []byte, err error) {
 // Discard gives n peeked bytes back.
 func (l *Link) Discard(n int) { l.end.Discard(n) }
 
+// Free returns how many bytes Reserve has room for.
+func (l *Link) Free() int { return l.end.Free() }
+
 // Reserve returns room for n bytes, or nil.
 func (l *Link) Reserve(n int) (a, b []byte) { return l.end.Reserve(n) }
 

@@ -14,7 +14,7 @@ const (
 	// copyUnread and mapUnread are how many polls there are at most between two looks for
 	// the events of other links, while the claim is held: to have the reader of events
 	// come and go costs more than those. Both make some milliseconds.
-	copyUnread, mapUnread = 32, 256
+	copyUnread, mapUnread = 64, 256
 	// mapGlance is how many looks of a side that maps are the short ones, that see
 	// positions alone, between two whole ones.
 	mapGlance = 64
@@ -24,7 +24,7 @@ const (
 	// domain; but a goroutine that never yields has the scheduler's monitor wake up
 	// every few microseconds to look after it, which costs most of the processor.
 	copyYield, mapYield           = 4, 16
-	copyYieldAlone, mapYieldAlone = 32, 65536
+	copyYieldAlone, mapYieldAlone = 64, 65536
 )
 
 // Hot implements mux.Transport.
@@ -128,12 +128,12 @@ func (l *Link) yields() int {
 // to wake anybody for.
 //
 // That the other side has taken what was sent is no news to anybody if there was room
-// all the time.
+// all the time, or there is not as much as is wanted yet.
 func (l *Link) glance() (news bool, err error) {
 	if news, err = l.end.Fetch(); err != nil {
 		return false, err
 	}
-	return news && !l.end.Unsettled() && (!l.end.Drained() || l.end.Wanting()), l.end.Flush()
+	return news && !l.end.Unsettled() && (!l.end.Drained() || l.end.Granted()), l.end.Flush()
 }
 
 // drowse takes back that this side is awake. It sleeps only after a look that brought

@@ -112,6 +112,14 @@ func (c *Conn) readable() bool {
 	return readable
 }
 
+// hungry says whether what comes next goes straight into the buffer of a Read.
+func (c *Conn) hungry() bool {
+	c.recv.mu.Lock()
+	hungry := c.recv.hungry()
+	c.recv.mu.Unlock()
+	return hungry
+}
+
 // CloseRead shuts the receiving half: Read returns io.EOF from now on, what was
 // received is dropped, and the other side can write no more.
 func (c *Conn) CloseRead() error { return c.shutdown(shutReceive, nil) }

@@ -49,7 +49,7 @@ const (
 	// waitTicks, or mappedTicks where a look costs next to nothing. Either makes some
 	// milliseconds.
 	clockTicks  = 1024
-	waitTicks   = 16
+	waitTicks   = 8
 	mappedTicks = 2
 )
 

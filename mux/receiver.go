@@ -14,6 +14,7 @@ const (
 	startWindow = 64 << 10 // or less, see Budget.begin
 	maxWindow   = 256 << 10
 	startBuffer = 4 << 10 // or less, where the window is
+	bulkFrame   = 4 << 10 // a stream's
 )
 
 // receiver is the receiving half of a Conn: a byte ring that the pump fills and
@@ -93,7 +94,7 @@ func (r *receiver) fill(a, b []byte) (wrong string) {
 		r.write(a)
 		r.write(b)
 	}
-	if told := r.told.Load(); uint32(told)+uint32(told>>32)-r.got < r.window/4 {
+	if told := r.told.Load(); r.slows(uint32(told)+uint32(told>>32)-r.got, n) {
 		r.tight = true
 	}
 	if r.waiting > 0 {
@@ -102,10 +103,17 @@ func (r *receiver) fill(a, b []byte) (wrong string) {
 	return ""
 }
 
+// slows says whether the window is about to hold a sender back that has sent a frame of n
+// bytes, and knows of credit for so many more. One that sends large ones is a stream: with
+// half of the window under way it may wait for the next credit.
+func (r *receiver) slows(credit, n uint32) bool {
+	return credit < r.window/4 || n >= bulkFrame && credit <= r.window/2
+}
+
 // place puts what is next for the Read that waits where it is wanted, if nothing is
 // buffered before it, and returns the rest.
 func (r *receiver) place(a, b []byte) (restA, restB []byte) {
-	if r.got != r.taken || r.placed == len(r.dest) {
+	if !r.hungry() {
 		return a, b
 	}
 	n, m := copy(r.dest[r.placed:], a), 0
@@ -118,6 +126,9 @@ func (r *receiver) place(a, b []byte) (restA, restB []byte) {
 	r.tell()
 	return a[n:], b[m:]
 }
+
+// hungry says whether a Read waits, whose buffer has room, and nothing is buffered.
+func (r *receiver) hungry() bool { return r.got == r.taken && r.placed < len(r.dest) }
 
 func (r *receiver) write(p []byte) {
 	at := int(r.got) & (len(r.buf) - 1)

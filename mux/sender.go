@@ -13,6 +13,10 @@ const (
 	maxTurn = 32 << 10
 	// maxRing is the largest ring of a link.
 	maxRing = 1 << 20
+	// leastPart is the least of a ring's free room that a shorter frame than there is
+	// data for fills, in parts of the ring, and leastFrame bounds it.
+	leastPart  = 8
+	leastFrame = 8 << 10
 )
 
 // sender is the send side of a session. All of it, and the send state of the
@@ -30,6 +34,7 @@ type sender struct {
 
 	capacity  int // of the ring
 	maxFrame  int // bytes of payload a turn
+	least     int // bytes of free room that a shorter frame fills
 	committed uint64
 	last      tuple  // whose data went in last
 	lastEnd   uint64 // where it ends in the ring's stream
@@ -44,14 +49,9 @@ type sender struct {
 
 func (x *sender) init(t Transport) {
 	x.t = t
-	// So that four full frames fill a small ring exactly.
-	x.maxFrame = min(t.MaxPayload(), maxTurn) - headerSize
-	// The ring is still empty, so what can be reserved is its size.
-	for x.capacity = maxRing; x.capacity > x.maxFrame; x.capacity /= 2 {
-		if a, b := t.Reserve(x.capacity); len(a)+len(b) != 0 {
-			break
-		}
-	}
+	x.maxFrame = min(t.MaxPayload(), maxTurn-headerSize)
+	x.capacity = t.Free() // the ring is still empty
+	x.least = min(x.capacity/leastPart, leastFrame)
 }
 
 // drain sends what waits, as far as there is room. Nothing overtakes data but
@@ -91,7 +91,7 @@ func (x *sender) retry(spare bool) {
 		return
 	}
 	if spare && x.committed == x.wantedAt {
-		if a, b := x.t.Reserve(x.wanted); len(a)+len(b) == 0 {
+		if x.t.Free() < x.wanted {
 			return
 		}
 	}
@@ -156,6 +156,7 @@ func (x *sender) sendData() {
 			x.data.head.leave()
 			continue
 		}
+		n = x.fit(n)
 		if free := l.share.wait(x, l.key, frameSize(n)); free != 0 {
 			need = min(need, free)
 			x.data.rotate()
@@ -170,6 +171,17 @@ func (x *sender) sendData() {
 	if x.data.n > 0 {
 		x.limited = need
 	}
+}
+
+// fit returns how many of n bytes of data the next frame is to carry: all of them, or as
+// many as fill the ring, so that a ring that holds no whole number of messages is used
+// up. Where only little is free, it is better to wait.
+func (x *sender) fit(n int) int {
+	free := x.t.Free()
+	if frameSize(n) <= free || free < x.least {
+		return n
+	}
+	return (free - headerSize) &^ (frameAlign - 1)
 }
 
 // stray is an RST that belongs to no connection.

@@ -63,14 +63,16 @@ func (s *Session) serveUntil(c *Conn, done func(*Conn) bool) (bool, error) {
 	}
 }
 
-// receiveUntil is receive that ends as soon as done says so.
+// receiveUntil is receive that ends as soon as done says so, unless a Read has room for
+// more of c that is there already.
 func (s *Session) receiveUntil(c *Conn, done func(*Conn) bool) (n int, served bool, err error) {
-	for more := true; n < maxBatch && !served; n++ {
+	for more, mine := true, true; n < maxBatch && (!served || mine && c.hungry()); n++ {
 		if more, err = s.receiveFrame(); err != nil || !more {
 			break
 		}
-		s.others = s.others || s.served != c.key
-		served = done(c)
+		mine = s.served == c.key
+		s.others = s.others || !mine
+		served = served || done(c)
 	}
 	s.flushRelay()
 	return n, served, err

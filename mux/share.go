@@ -62,15 +62,15 @@ func (s *share) full(x *sender, size int) int {
 }
 
 // untaken returns 0 if the other side has taken everything before pos out of
-// the ring, else how much of the ring is free once it has. Reserve answers that
-// without a look at the other side's words.
+// the ring, else how much of the ring is free once it has. Free answers that without a
+// look at the other side's words.
 func (x *sender) untaken(pos uint64) int {
 	after := x.committed - pos
 	if after >= uint64(x.capacity) {
 		return 0
 	}
 	free := x.capacity - int(after)
-	if a, b := x.t.Reserve(free); len(a)+len(b) != 0 {
+	if x.t.Free() >= free {
 		return 0
 	}
 	return free

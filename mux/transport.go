@@ -17,7 +17,7 @@ type Foreign interface {
 // ways to wait. It is cut so that no byte is copied and no goroutine handed over
 // for the layering's sake.
 //
-// Peek, Discard, Look and Poll are the receive side, Reserve, Commit and Want the
+// Peek, Discard, Look and Poll are the receive side, Free, Reserve, Commit and Want the
 // send side. Each side is used by one goroutine at a time, both sides at once.
 // Sleep is called by one goroutine beside them; Flush, Wake, Hot and Fail may be
 // called by any goroutine at any time.
@@ -34,6 +34,8 @@ type Transport interface {
 	// Discard gives the first n peeked bytes back to the other side.
 	Discard(n int)
 
+	// Free returns how many bytes Reserve has room for.
+	Free() int
 	// Reserve returns room for exactly n bytes as at most two pieces, or nil if
 	// there is not so much. The room is write-only. A second Reserve before
 	// Commit replaces the first.

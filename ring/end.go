@@ -39,7 +39,7 @@ type Config struct {
 // End is one side of a link: the producer of its tx ring and the consumer of
 // its rx ring.
 //
-// Fetch, Peek, Discard, Awake and Drained are the receive side, Reserve, Commit
+// Fetch, Peek, Discard, Awake and Drained are the receive side, Free, Reserve, Commit
 // and Want the send side. Each side is used by one goroutine at a time, both at
 // once. Flush and Close may be called by any goroutine at any time.
 //
@@ -81,7 +81,7 @@ func New(cfg Config) (*End, error) {
 	if cfg.PeerHeader != nil {
 		e.peer = &mapped{words: ownWords(cfg.PeerHeader)}
 	}
-	e.rx.init(cfg)
+	e.rx.init(cfg, e.own.consumer)
 	e.tx.init(cfg)
 	return e, nil
 }

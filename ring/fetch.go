@@ -94,7 +94,7 @@ func (e *End) take(m moving, copied int, stored uint64) (news bool, err error) {
 func (e *End) Stirred() bool {
 	w := e.peer.words
 	return loadLE64(w.producer.value) != e.rx.produced ||
-		e.Wanting() && loadLE64(w.consumer.value) != e.tx.consumed.Load()
+		e.tx.granted(loadLE64(w.consumer.value))
 }
 
 // PeerAwake reports whether the other side said that it polls, as of the last Fetch.

@@ -17,8 +17,8 @@ type sender struct {
 	produced atomic.Uint64 // as far as we have published
 	consumed atomic.Uint64 // as far as the other side is known to have discarded
 
-	wanting  atomic.Bool // the last Want was for room
-	reserved int         // bytes of the last Reserve, 0: none
+	want     atomic.Int64 // bytes of the last Want, 0: none
+	reserved int          // bytes of the last Reserve, 0: none
 	due      due
 	segs     [maxSegments]Segment
 }
@@ -29,6 +29,12 @@ func (s *sender) init(cfg Config) {
 		s.data = make([]byte, cfg.TxSize)
 		s.mirrored = true
 	}
+}
+
+// Free returns how many bytes Reserve has room for.
+func (e *End) Free() int {
+	s := &e.tx
+	return len(s.data) - int(s.produced.Load()-s.consumed.Load())
 }
 
 // Reserve returns room for exactly n bytes as at most two pieces, or nil if
@@ -99,8 +105,15 @@ func (e *End) copyOut(pos uint64, n int) error {
 // committed, as far as the last Fetch knows. It may be called by any goroutine.
 func (e *End) Taken() bool { return e.tx.consumed.Load() == e.tx.produced.Load() }
 
-// Wanting reports whether the last Want was for room. It may be called by any goroutine.
-func (e *End) Wanting() bool { return e.tx.wanting.Load() }
+// Granted reports whether the last Want was for room, and so much is free as far as the
+// last Fetch knows. It may be called by any goroutine.
+func (e *End) Granted() bool { return e.tx.granted(e.tx.consumed.Load()) }
+
+// granted is Granted where the other side has discarded everything before consumed.
+func (s *sender) granted(consumed uint64) bool {
+	want := s.want.Load()
+	return want > 0 && int64(len(s.data))-int64(s.produced.Load()-consumed) >= want
+}
 
 // Want publishes that n bytes are wanted free in the tx ring, and makes a
 // notify due, for Flush; the other side then notifies once so much is free. 0
@@ -111,7 +124,7 @@ func (e *End) Want(n int) {
 		return
 	}
 	n = min(max(n, 0), len(e.tx.data))
-	e.tx.wanting.Store(n > 0)
+	e.tx.want.Store(int64(n))
 	storeLE32(e.own.want, uint32(n))
 	if n > 0 {
 		e.tx.due.store()

@@ -6,14 +6,15 @@ package ring
 //
 // The guess starts at minGuess. It doubles whenever more turned out to be published
 // than that, up to the 15 pages that fit beside the header in one hypercall. Else it
-// comes down to what was used, but by no more than half: an empty fetch between two
-// of a stream is no reason to begin again, while an idle or polling reader pays for
-// one short segment after a few of them. minGuess is a few frames of an interactive
-// connection and mostly one segment.
+// comes down to what was used of the last two, but by no more than half: an empty or
+// short fetch between two of a stream is no reason to begin again, while an idle or
+// polling reader pays for one short segment after a few of them. minGuess is a few
+// frames of an interactive connection and mostly one segment.
 //
 // What the other side publishes can only move the guess within these bounds.
 type speculation struct {
 	guess int
+	last  int // what the last Fetch alone made of it
 }
 
 const (
@@ -29,8 +30,10 @@ func (s *speculation) learn(copied, used int, more bool) {
 	case copied == 0:
 	case more:
 		s.guess = min(2*s.guess, maxGuess)
+		s.last = s.guess
 	default:
 		round := (used + minGuess - 1) / minGuess * minGuess
-		s.guess = max(min(round, s.guess), s.guess/2, minGuess)
+		next := max(min(round, s.guess), s.guess/2, minGuess)
+		s.guess, s.last = max(next, min(s.last, s.guess)), next
 	}
 }

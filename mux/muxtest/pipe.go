@@ -96,12 +96,22 @@ func (e *End) granted() bool { return e.want != 0 && e.free() >= e.want }
 
 func (e *End) free() uint64 { return uint64(len(e.tx)) - (e.written - e.taken) }
 
+// Free implements mux.Transport.
+func (e *End) Free() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.room()
+}
+
+// room is Free, as of the last look.
+func (e *End) room() int { return len(e.tx) - int(e.written-e.known) }
+
 // Reserve implements mux.Transport.
 func (e *End) Reserve(n int) (a, b []byte) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.size = 0
-	if n > len(e.tx)-int(e.written-e.known) {
+	if n > e.room() {
 		return nil, nil
 	}
 	e.size = n
