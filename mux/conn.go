@@ -104,20 +104,12 @@ func (c *Conn) Read(p []byte) (int, error) {
 // serveRead looks for what a Read waits for.
 func (c *Conn) serveRead() { c.s.serve(c, (*Conn).readable) }
 
-// readable says whether some Read that waits would return.
-func (c *Conn) readable() bool {
+// readable is the goal of a Read: whether some Read that waits would return.
+func (c *Conn) readable() (readable, hungry bool) {
 	c.recv.mu.Lock()
-	readable := c.recv.awaited(true)
+	readable, hungry = c.recv.awaited(true), c.recv.hungry()
 	c.recv.mu.Unlock()
-	return readable
-}
-
-// hungry says whether what comes next goes straight into the buffer of a Read.
-func (c *Conn) hungry() bool {
-	c.recv.mu.Lock()
-	hungry := c.recv.hungry()
-	c.recv.mu.Unlock()
-	return hungry
+	return readable, hungry
 }
 
 // CloseRead shuts the receiving half: Read returns io.EOF from now on, what was

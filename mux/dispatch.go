@@ -169,39 +169,31 @@ func refusal(err error) Reason {
 	}
 }
 
-// frame implements owner. It runs in the pump. A Conn has room for all it promised.
+// frame implements owner. A Conn has room for all it promised.
 func (c *Conn) frame(h header, a, b []byte) bool {
-	c.take(h, a, b)
-	return true
-}
-
-// take takes a frame.
-func (c *Conn) take(h header, a, b []byte) {
+	wrong := ""
 	switch {
 	case h.op == opReset:
 		c.s.withLock(func() { c.resetByPeer(Reason(h.flags)) })
-		return
+		return true
 	case h.typ != typeStream:
-		c.lied("a SEQPACKET frame on a STREAM connection")
-		return
+		wrong = "a SEQPACKET frame on a STREAM connection"
 	case h.op == opRequest:
-		c.lied("REQUEST on a taken tuple")
-		return
+		wrong = "REQUEST on a taken tuple"
 	case !c.credit.learn(h.bufAlloc, h.fwdCnt, c.sent.Load()):
-		c.lied("more acknowledged than sent")
-		return
-	}
-	if h.op == opData {
-		if wrong := c.recv.fill(a, b); wrong != "" {
-			c.lied(wrong)
-			return
-		}
-	} else {
+		wrong = "more acknowledged than sent"
+	case h.op == opData:
+		wrong = c.recv.fill(a, b)
+	default:
 		c.control(h)
 	}
-	if c.starved.Load() {
+	switch {
+	case wrong != "":
+		c.lied(wrong)
+	case c.starved.Load():
 		c.s.withLock(c.feed)
 	}
+	return true
 }
 
 // control takes a frame that is about the state of the connection.

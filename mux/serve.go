@@ -6,13 +6,17 @@ import (
 	"runtime/debug"
 )
 
+// goal says whether what a Read or Write waits for is there, and if so, whether it can use
+// more of what has come. It is called without a lock.
+type goal func(*Conn) (reached, hungry bool)
+
 // serve has the caller, who waits for something of c in Read or Write, look for
-// it itself, for as long as that is likely to pay. It returns true once done says
-// so, and false if the caller should sleep until the pump wakes it. It is called
+// it itself, for as long as that is likely to pay. It returns true once the goal is
+// reached, and false if the caller should sleep until the pump wakes it. It is called
 // without a lock. An error or a bug of ours ends the link, not the caller.
 //
 // A Relay waits for other goroutines, which need the processor if there is but one.
-func (s *Session) serve(c *Conn, done func(*Conn) bool) (served bool) {
+func (s *Session) serve(c *Conn, g goal) (served bool) {
 	if !s.t.Hot() || !s.duty.shared && s.relays.Load() > 0 || !s.duty.take() {
 		return false
 	}
@@ -26,25 +30,28 @@ func (s *Session) serve(c *Conn, done func(*Conn) bool) (served bool) {
 		}
 		s.duty.leave()
 	}()
-	served, err := s.serveUntil(c, done)
+	served, err := s.serveUntil(c, g)
 	if err != nil {
 		s.t.Fail(err)
 	}
 	return served
 }
 
-// serveUntil takes frames, one by one, until done says so: what comes after those is
-// left in the ring, so that the next Read finds it there and needs no buffer between.
-func (s *Session) serveUntil(c *Conn, done func(*Conn) bool) (bool, error) {
+// serveUntil takes frames, one by one, until the goal is reached: what comes after those
+// is left in the ring, so that the next Read finds it there and needs no buffer between.
+func (s *Session) serveUntil(c *Conn, g goal) (bool, error) {
 	for ticks := 0; ; ticks = s.duty.wait {
-		n, served, err := s.receiveUntil(c, done)
+		n, served, err := s.receiveUntil(c, g)
 		if err == nil && n+ticks > 0 {
 			err = s.tidy(n > 0, n+ticks)
+		}
+		if err == nil && !served {
+			served, _ = g(c) // what waited to be sent may have gone
 		}
 		switch {
 		case err != nil:
 			return false, err
-		case served || done(c):
+		case served:
 			s.duty.owe()
 			return true, nil
 		case n == maxBatch:
@@ -63,16 +70,18 @@ func (s *Session) serveUntil(c *Conn, done func(*Conn) bool) (bool, error) {
 	}
 }
 
-// receiveUntil is receive that ends as soon as done says so, unless a Read has room for
-// more of c that is there already.
-func (s *Session) receiveUntil(c *Conn, done func(*Conn) bool) (n int, served bool, err error) {
-	for more, mine := true, true; n < maxBatch && (!served || mine && c.hungry()); n++ {
+// receiveUntil is receive that ends as soon as the goal is reached, unless a Read has
+// room for more of c that is there already.
+func (s *Session) receiveUntil(c *Conn, g goal) (n int, served bool, err error) {
+	for more, hungry := true, false; n < maxBatch && (!served || hungry); n++ {
 		if more, err = s.receiveFrame(); err != nil || !more {
 			break
 		}
-		mine = s.served == c.key
-		s.others = s.others || !mine
-		served = served || done(c)
+		if s.served == c.key {
+			served, hungry = g(c)
+		} else {
+			s.others, hungry = true, false
+		}
 	}
 	s.flushRelay()
 	return n, served, err

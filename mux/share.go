@@ -25,15 +25,21 @@ func (s *share) add(x *sender, k tuple, size int) {
 // wait returns 0 if a frame of tuple k of that size may go into the ring, else how
 // much of the ring must be free first.
 func (s *share) wait(x *sender, k tuple, size int) int {
+	others := 0
+	if x.data.n <= 1 {
+		end := x.lastEnd
+		if x.last == k {
+			end = x.otherEnd
+		}
+		if others = x.untaken(end); others == 0 {
+			return 0 // it is alone
+		}
+	}
 	need := s.full(x, size)
 	if need == 0 || x.data.n > 1 {
 		return need
 	}
-	others := x.lastEnd
-	if x.last == k {
-		others = x.otherEnd
-	}
-	return min(need, x.untaken(others))
+	return min(need, others)
 }
 
 // full returns 0 if the frame keeps the connection below maxTurn, else how much

@@ -43,11 +43,17 @@ type entry struct {
 type table struct {
 	mu      sync.Mutex
 	entries map[tuple]entry
+
+	last  tuple // of the last get
+	found owner // what it found; nil: nothing, or the table has changed since
 }
 
 func (t *table) get(k tuple) owner {
 	t.mu.Lock()
-	o := t.entries[k].owner
+	if t.found == nil || t.last != k {
+		t.last, t.found = k, t.entries[k].owner
+	}
+	o := t.found
 	t.mu.Unlock()
 	return o
 }
@@ -55,14 +61,14 @@ func (t *table) get(k tuple) owner {
 func (t *table) put(k tuple, e entry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.entries[k] = e
+	t.entries[k], t.found = e, nil
 }
 
 // pass gives a tuple to another owner, under the permit that it stands under.
 func (t *table) pass(k tuple, to owner) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.entries[k] = entry{owner: to, permit: t.entries[k].permit}
+	t.entries[k], t.found = entry{owner: to, permit: t.entries[k].permit}, nil
 }
 
 // remove returns the permit of what it removed.
@@ -70,6 +76,7 @@ func (t *table) remove(k tuple) Permit {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p := t.entries[k].permit
+	t.found = nil
 	delete(t.entries, k)
 	return p
 }

@@ -91,11 +91,11 @@ func (c *Conn) finishWrite(size int) (int, error) {
 	return c.wrote, err
 }
 
-// written says whether a Write that waits would return.
-func (c *Conn) written() bool {
+// written is the goal of a Write: whether one that waits would return.
+func (c *Conn) written() (written, hungry bool) {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
-	return len(c.out) == 0 || c.deadline.passed()
+	return len(c.out) == 0 || c.deadline.passed(), false
 }
 
 func (c *Conn) writable() error {
