@@ -17,7 +17,7 @@ WALKS := ^TestNothingIsLeftWhoever
 
 .DEFAULT_GOAL := help
 
-.PHONY: help build deb run run-xen test check fuzz bench soak deps clean
+.PHONY: help build deb run run-xen test check fuzz bench profile soak deps clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,7 +58,10 @@ bench: deps ## links beside libxenvchan on real Xen (build/bench.json, bench.svg
 	$(GO) test -run '^$$' -bench . -benchmem ./ring ./mux ./vsock ./manager/... ./daemon ./bridge/...
 	$(GO) test -run '^$$' -bench Frontends ./bench/scale
 	cd bench/native && $(GO) run .
-	$(GO) test -run '^$$' -bench 'Boot|AFVsock|Vchan|Scale' -benchtime 1x -timeout 45m -v ./image
+	$(GO) test -run '^$$' -bench 'Boot|AFVsock|Vchan|Scale' -benchtime 1x -timeout 60m -v ./image
+
+profile: ## default.pgo anew: where links spend their time, for the compiler (after changes in mux, link or ring)
+	cd bench/native && $(GO) run . -profile ../../default.pgo
 
 soak: deps ## the randomised tests, long; 100000 AF_VSOCK connections on real Xen
 	$(GO) test -race -count=20 -timeout 0 ./ring ./mux ./link ./vsock ./xenstore ./sim/... ./manager ./manager/client ./daemon ./bridge/...

@@ -148,7 +148,7 @@ func (l *Link) Peek(min int) (a, b []byte, err error) {
 	return a, b, nil
 }
 
-// Discard gives n peeked bytes back.
+// Discard ends the use of n peeked bytes.
 func (l *Link) Discard(n int) { l.end.Discard(n) }
 
 // Free returns how many bytes Reserve has room for.

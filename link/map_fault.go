@@ -69,5 +69,5 @@ func (m *mapped) fault(recovered any) error {
 	if !ok || !m.contains(fault.Addr()) {
 		return nil
 	}
-	return fmt.Errorf("%w: %w", errFault, fault)
+	return fmt.Errorf("%w: load from %#x", errFault, fault.Addr())
 }

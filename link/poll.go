@@ -24,7 +24,7 @@ const (
 	// domain; but a goroutine that never yields has the scheduler's monitor wake up
 	// every few microseconds to look after it, which costs most of the processor.
 	copyYield, mapYield           = 4, 16
-	copyYieldAlone, mapYieldAlone = 64, 65536
+	copyYieldAlone, mapYieldAlone = 64, 98304
 )
 
 // Hot implements mux.Transport.

@@ -132,17 +132,25 @@ func (s *Session) admissible(k tuple, p pass) error {
 }
 
 // seat puts a tuple that is admissible into the table. The first one starts the clock
-// of silence, and the pump, which may wait without limit. The caller holds mu.
+// of silence, and the pump, which may wait without limit, or for long. The caller holds mu.
 func (s *Session) seat(k tuple, o owner, p pass, incoming bool) {
 	if s.table.len() == 0 {
 		s.since = time.Now()
 		s.hear(s.since)
-		if !incoming {
-			s.t.Wake()
-		}
+	}
+	if s.table.len() == s.stands && !incoming {
+		s.t.Wake()
 	}
 	s.theirs = incoming
 	s.table.put(k, entry{owner: o, permit: p.permit})
+	if s.standing(k) {
+		s.stands++
+	}
+}
+
+// standing says whether k is of Config.Standing.
+func (s *Session) standing(k tuple) bool {
+	return s.cfg.Standing != 0 && (k.local == s.cfg.Standing || k.remote == s.cfg.Standing)
 }
 
 // leave takes a tuple out of the table, and gives up what it stood under. The
@@ -150,6 +158,9 @@ func (s *Session) seat(k tuple, o owner, p pass, incoming bool) {
 func (s *Session) leave(k tuple) {
 	if p := s.table.remove(k); p != nil {
 		p.Release()
+	}
+	if s.standing(k) {
+		s.stands--
 	}
 	if s.table.len() == 0 {
 		s.since = time.Now()

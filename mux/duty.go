@@ -50,7 +50,7 @@ const (
 	// milliseconds.
 	clockTicks  = 1024
 	waitTicks   = 8
-	mappedTicks = 2
+	mappedTicks = 1
 )
 
 // init is called before use; call wakes the pump.

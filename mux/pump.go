@@ -13,7 +13,7 @@ const (
 	// connections.
 	probeInterval = time.Second
 	// stoppedLimit is more than a pump with open connections can sleep.
-	stoppedLimit = 5 * probeInterval
+	stoppedLimit = askInterval + 5*probeInterval
 	// maxBatch bounds the frames received before timers and waiting writers
 	// have their turn.
 	maxBatch = 64
@@ -161,7 +161,11 @@ func (s *Session) turn(now time.Time, heard bool) (time.Duration, error) {
 	default:
 		return s.idle(now, heard)
 	}
-	wait := min(probeInterval, s.heard.Add(s.cfg.Silence).Sub(now))
+	wait := probeInterval
+	if s.table.len() == s.stands && s.tx.idle() {
+		wait = min(askInterval, s.nextAsk.Sub(now))
+	}
+	wait = min(wait, s.heard.Add(s.cfg.Silence).Sub(now))
 	for _, q := range [...]*queue{&s.linger, &s.asked} {
 		if nd := q.head; nd != nil {
 			wait = min(wait, nd.lane.until.Sub(now))

@@ -63,6 +63,10 @@ type Config struct {
 	// one: who dials is to end the link first, as a Dial that meets the other
 	// side's end of it is lost.
 	Idle time.Duration
+	// Standing is a port, of either side, whose connections are there as long as the link:
+	// while there are no others, the link is looked at every 10 s, and not every second.
+	// 0: none.
+	Standing uint32
 	// Log hears why a connection was lost to a lie, once a second at most; nil:
 	// nobody does.
 	Log *slog.Logger
@@ -120,6 +124,7 @@ type Session struct {
 	movedTo uint64    // tx.committed then
 	since   time.Time // last change between no tuple and some
 	theirs  bool      // the other side made the last tuple
+	stands  int       // tuples of Config.Standing
 
 	relays     atomic.Int64 // relayed tuples; moves under mu
 	unanswered int          // those of them that the other side asked for and nobody answered

@@ -171,6 +171,42 @@ func TestAnsweredSilenceIsNone(t *testing.T) {
 	})
 }
 
+// A link that carries only what stands as long as it does is looked at seldom, but every
+// second as soon as it carries more; and a silent peer loses it all the same.
+func TestAStandingConnectionIsLookedAtSeldom(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		rec := &waitRecorder{}
+		v := newVictimOver(t, Config{Standing: 7}, 64<<10, func(e *muxtest.End) Transport {
+			rec.Transport = heated(e)
+			return rec
+		})
+		start := time.Now()
+		want := func(name string, d time.Duration) {
+			t.Helper()
+			v.settle()
+			if got := time.Duration(rec.last.Load()); got != d {
+				t.Errorf("%s: Sleep(%v), want %v", name, got, d)
+			}
+		}
+		go func() { _, _ = v.s.Dial(t.Context(), 40000, 7) }()
+		want("the standing connection", askInterval)
+		v.expect(opRequest)
+		v.send(header{src: 7, dst: 40000, op: opResponse}, nil)
+		want("established", askInterval)
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { _, _ = v.s.Dial(ctx, 40001, 8) }()
+		want("another one beside it", probeInterval)
+		v.expect(opRequest)
+		v.send(header{src: 8, dst: 40001, op: opReset}, nil)
+		want("which is refused", askInterval)
+		cancel()
+		if err := <-v.done; !errors.Is(err, ErrSilent) {
+			t.Errorf("the session ended with %v", err)
+		}
+		elapsed(t, start, DefaultSilence)
+	})
+}
+
 // Time that this domain was stopped is not held against the other side.
 func TestStoppedPumpIsNotSilence(t *testing.T) {
 	s := &Session{}

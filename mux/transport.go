@@ -31,7 +31,8 @@ type Transport interface {
 	// the other side can change: every byte of them is read at most once, and
 	// none after Discard.
 	Peek(min int) (a, b []byte, err error)
-	// Discard gives the first n peeked bytes back to the other side.
+	// Discard ends the use of the first n peeked bytes: the other side may have their
+	// room, if it has it not since Peek.
 	Discard(n int)
 
 	// Free returns how many bytes Reserve has room for.

@@ -10,7 +10,7 @@
 //	for {
 //		news, err := e.Fetch()      // what did the other side publish?
 //		a, b, err := e.Peek(32)     // received bytes, at most two pieces
-//		e.Discard(n)                // given back
+//		e.Discard(n)                // done with
 //		a, b = e.Reserve(n)         // room to send
 //		err = e.Commit(n)           // published
 //		err = e.Flush()             // the other side is woken if it must be
@@ -30,7 +30,8 @@
 //
 //   - W1: after moving the producer (Commit) or setting want_space (Want), notify.
 //   - W2: a reader that fetched a want_space notifies as soon as that much is
-//     free: at that Fetch if it already is, else at the Discard that frees it.
+//     free: at that Fetch if it already is, else when its consumer moves so far: at the
+//     Discard, or at the Peek of what was copied.
 //   - W3: a notify may be left out only if a header fetched after the store
 //     showed awake = 1. Flush decides that.
 //   - W4: awake is 1 only while its owner polls. To sleep: Awake(false), then

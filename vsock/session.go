@@ -26,6 +26,8 @@ func (s *Stack) newSession(l *link.Link, kind Kind) *session {
 	}
 	if kind == ToPeer {
 		cfg.Idle = s.cfg.Idle
+	} else {
+		cfg.Standing = PortManager
 	}
 	ses.Session = mux.NewSession(transport{l}, cfg)
 	return ses

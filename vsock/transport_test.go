@@ -151,7 +151,8 @@ func TestALinkKeepsTheContractOfATransport(t *testing.T) {
 					}
 				}
 			})
-			if took := waitsFor(t, own, 0); took != 2*time.Second {
+			// A side that copies gives room back with the first Peek, for all that it has copied.
+			if took := waitsFor(t, own, 0); took != time.Second && took != 2*time.Second {
 				t.Errorf("took %v", took)
 			}
 			if a, b := own.Reserve(2048); len(a)+len(b) != 2048 {

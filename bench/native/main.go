@@ -29,12 +29,16 @@ func run(args []string) error {
 	rounds := flags.Int("pairs", 7, "rounds, in each of which each contestant has its turn; 5 at least")
 	turn := flags.Duration("time", 300*time.Millisecond, "how long a turn is, about")
 	only := flags.String("case", "", "only the case of this name")
+	pgo := flags.String("profile", "", "measure nothing: write to this file where our own links spend their time")
 	file := flags.String("json", filepath.Join("..", "..", "build", "bench-native.json"), "the list to add the results to; empty: none")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if *rounds < 5 || *turn <= 0 {
 		return fmt.Errorf("%d rounds of %v: at least 5 rounds, of some length", *rounds, *turn)
+	}
+	if *pgo != "" {
+		return profile(*pgo, *rounds, *turn)
 	}
 	var all []result
 	for _, c := range cases() {
