@@ -14,9 +14,10 @@ import "fmt"
 //
 // consumer is what we have published: room that the other side may use again. What was
 // copied into the mirror is not needed in the ring any more, so the other side fills
-// the ring while this side works on what it has: consumer is fetched there, once Peek
-// has shown it. Where the pages are read in place, fetched is always produced, and
-// consumer is discarded.
+// the ring while this side works on what it has: there consumer is fetched, once Peek
+// has shown it, but for the last byte, which is kept back until all was discarded. So
+// a ring that was taken empty has been dealt with (Taken). Where the pages are read in
+// place, fetched is always produced, and consumer is discarded.
 type receiver struct {
 	data     []byte // the ring's pages, or a private mirror of them at the same offsets
 	mirrored bool   // data is a mirror, filled by copy
@@ -58,10 +59,10 @@ func (r *receiver) speculate(segs []Segment) ([]Segment, int) {
 // vacant returns how many bytes the mirror has room for after those fetched.
 func (r *receiver) vacant() int { return len(r.data) - int(r.fetched-r.discarded) }
 
-// release gives the room before position pos back to the other side, and may make a
-// notify due. (model/ring.pml: Discard.)
+// release gives the room before position pos back to the other side, if it has it not
+// yet, and may make a notify due. (model/ring.pml: Discard.)
 func (r *receiver) release(pos uint64) {
-	if pos == r.consumer {
+	if pos <= r.consumer {
 		return
 	}
 	r.consumer = pos
@@ -83,10 +84,11 @@ func (r *receiver) arrived(moved uint64, copied int) {
 	r.speculation.learn(copied, int(used), r.fetched != r.produced)
 }
 
-// Peek returns what has arrived and was not discarded, as at most two pieces:
-// at least that many bytes if the other side is known to have published so many, else
-// what there is. It never waits, and copies only what Fetch did not bring and
-// min needs: then up to 16 pages a Copy, as far as they are published.
+// Peek returns what has arrived and was not discarded, as at most two pieces: at least
+// that many bytes if the other side is known to have published so many and the ring holds
+// them, else what there is. It never waits, and copies only what Fetch did not bring and
+// is asked for: then up to 16 pages a Copy, as far as they are published. What was copied
+// leaves its room to the other side, which may make a notify due, for Flush.
 //
 // The pieces are valid until they are discarded, across a Fetch too. Where the
 // pages are read in place, the other side can change them at any time: read
@@ -102,17 +104,20 @@ func (e *End) Peek(least int) (a, b []byte, err error) {
 		if err := e.copy(segs); err != nil {
 			return nil, nil, e.fail(fmt.Errorf("fetch data: %w", err))
 		}
+		if err := e.dead(); err != nil {
+			return nil, nil, err
+		}
 		r.fetched += uint64(n)
 	}
-	if r.mirrored {
-		r.release(r.fetched)
+	if r.mirrored && r.fetched != r.discarded {
+		r.release(r.fetched - 1)
 	}
 	a, b = pieces(r.data, r.discarded, int(r.fetched-r.discarded))
 	return a, b, nil
 }
 
 // Discard ends the use of the first n bytes that Peek showed, and may make a notify
-// due, for Flush. It panics if Peek did not show so many.
+// due, for Flush. It panics if there are not so many.
 func (e *End) Discard(n int) {
 	if e.dead() != nil || n == 0 {
 		return
@@ -122,9 +127,7 @@ func (e *End) Discard(n int) {
 		panic("ring: Discard of bytes that Peek did not show")
 	}
 	r.discarded += uint64(n)
-	if !r.mirrored {
-		r.release(r.discarded)
-	}
+	r.release(r.discarded)
 }
 
 // Drained reports whether every byte that the other side is known to have

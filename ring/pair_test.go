@@ -42,6 +42,10 @@ func (d direction) pair(t testing.TB, size int) (from, to *side) {
 	return a, b
 }
 
+// byCopy says that the receiver copies, so that it gives room back at the Peek; where
+// it reads in place it does so at the Discard.
+func (d direction) byCopy() bool { return d.kind != mapMode && !d.backward }
+
 func forEachDirection(t *testing.T, f func(t *testing.T, d direction)) {
 	for _, d := range directions {
 		t.Run(d.name, func(t *testing.T) { f(t, d) })
@@ -238,6 +242,15 @@ func (s *side) peek(t testing.TB, n int) []byte {
 		t.Fatal(err)
 	}
 	return append(append([]byte(nil), a...), b...)
+}
+
+// take takes n bytes, and fails the test if they are not there.
+func (s *side) take(t testing.TB, n int) {
+	t.Helper()
+	if got := len(s.peek(t, n)); got < n {
+		t.Fatalf("%d bytes are there, want %d", got, n)
+	}
+	s.Discard(n)
 }
 
 // flush flushes and returns how many notifies that sent for data and space.

@@ -54,27 +54,42 @@ func TestSpeculationGrowsWhenUsefulAndShrinksWhenWasted(t *testing.T) {
 	to.peek(t, large/2)
 	to.Discard(large / 2)
 
-	// After frames of three quarters of the guess it is as long as they are.
+	// After two frames of three quarters of the guess it is as long as they are.
 	const frames = 48 << 10
-	last := int64(ring.MaxGuess)
-	for i := range 3 {
+	for i, want := range []int64{ring.MaxGuess, ring.MaxGuess, frames, frames} {
 		from.fetch(t)
 		from.send(t, pattern(large/2+i*frames, frames))
-		if n := guess(); i > 0 && n != frames {
-			t.Errorf("guess %d for frames of %d", n, frames)
+		if n := guess(); n != want {
+			t.Errorf("guess %d for frame %d of %d, want %d", n, i, frames, want)
 		}
-		to.Discard(frames)
-		last = frames
+		to.take(t, frames)
 	}
-	for range 8 {
-		n := guess()
-		if n > last {
-			t.Errorf("an idle reader's guess grew from %d to %d", last, n)
+	for want := int64(frames); want > ring.MinGuess; want = max(want/2, ring.MinGuess) {
+		for range 2 {
+			if n := guess(); n != want {
+				t.Errorf("an idle reader's guess %d, want %d", n, want)
+			}
 		}
-		last = n
 	}
-	if last != ring.MinGuess {
-		t.Errorf("guess after eight empty fetches %d, want %d", last, ring.MinGuess)
+	if n := guess(); n != ring.MinGuess {
+		t.Errorf("guess after as many empty fetches %d, want %d", n, ring.MinGuess)
+	}
+}
+
+func TestOneEmptyFetchOfAStreamLeavesTheGuess(t *testing.T) {
+	const frames = 16 << 10
+	from, to := directions[0].pair(t, 1<<16)
+	for i := range 20 {
+		from.send(t, pattern(i*frames, frames))
+		_, _, n := to.copied(func() { to.fetch(t) })
+		if i >= 10 && n != frames {
+			t.Errorf("guess %d for frame %d of %d", n, i, frames)
+		}
+		to.take(t, frames)
+		if i >= 10 {
+			to.fetch(t)
+		}
+		from.fetch(t)
 	}
 }
 

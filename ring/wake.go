@@ -55,7 +55,7 @@ func (d *due) send(notify func() error, sent *atomic.Uint64) error {
 // Flush sends the notifies that are due: for bytes committed and space wanted
 // on the channel of the tx ring, for space freed that the other side wants on
 // that of the rx ring. It leaves out those that W3 allows to leave out. It may
-// be called by any goroutine, and must be called after Fetch, Discard, Commit
+// be called by any goroutine, and must be called after Fetch, Peek, Discard, Commit
 // or Want before their caller sleeps. An error of a notify is passed on, and
 // ends the End.
 func (e *End) Flush() error {

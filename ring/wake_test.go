@@ -64,6 +64,9 @@ func TestW2NotifiesAtTheFetchIfThatMuchIsFree(t *testing.T) {
 
 func TestW2NotifiesAtTheDiscardThatFreesAsMuch(t *testing.T) {
 	forEachDirection(t, func(t *testing.T, d direction) {
+		if d.byCopy() {
+			return // it is the Peek there: see the next test
+		}
 		from, to := d.pair(t, size)
 		from.send(t, pattern(0, size))
 		from.Want(100)
@@ -89,6 +92,57 @@ func TestW2NotifiesAtTheDiscardThatFreesAsMuch(t *testing.T) {
 	})
 }
 
+func TestW2NotifiesAtThePeekThatHasCopiedAsMuch(t *testing.T) {
+	forEachDirection(t, func(t *testing.T, d direction) {
+		if !d.byCopy() {
+			return // it is the Discard there: see the test before
+		}
+		from, to := d.pair(t, size)
+		from.send(t, pattern(0, size))
+		from.Want(ring.MinGuess)
+		to.fetch(t)
+		to.notifies(t, "the ring is full, nothing was peeked", 0, 0)
+		to.peek(t, 0)
+		to.notifies(t, "one byte less than wanted was copied", 0, 0)
+		from.Want(ring.MinGuess - 1)
+		to.fetch(t) // twice as many bytes come with it
+		to.notifies(t, "the wish is smaller, and free already", 0, 1)
+		to.peek(t, 0)
+		to.notifies(t, "more is free, the wish was granted", 0, 0)
+		to.fetch(t)
+		to.notifies(t, "the wish stands although the consumer moved: it was not seen", 0, 1)
+		to.fetch(t)
+		to.notifies(t, "nothing moved since", 0, 0)
+		to.peek(t, size)
+
+		from.fetch(t)
+		from.send(t, pattern(size, size-1))
+		to.fetch(t)
+		to.peek(t, 2*size)
+		to.notifies(t, "the ring is full, and the mirror", 0, 0)
+		to.Discard(ring.MinGuess)
+		to.notifies(t, "the mirror has room", 0, 0)
+		to.peek(t, size-ring.MinGuess)
+		to.notifies(t, "what is needed was there", 0, 0)
+		to.peek(t, size)
+		to.notifies(t, "as much as wanted was copied", 0, 1)
+		to.Discard(size)
+		to.notifies(t, "discarded", 0, 0)
+	})
+}
+
+// The bytes that a Fetch has brought are given back only at the Peek, and a Flush
+// after that tells it: whoever flushes between the two has told nothing.
+func TestW2FlushBetweenFetchAndPeekLosesNothing(t *testing.T) {
+	from, to := directions[0].pair(t, size)
+	from.send(t, pattern(0, 100))
+	from.Want(size - 1)
+	to.fetch(t)
+	to.notifies(t, "100 bytes are copied, and not peeked", 0, 0)
+	to.peek(t, 0)
+	to.notifies(t, "peeked", 0, 1)
+}
+
 func TestW2WishTakenBackIsForgotten(t *testing.T) {
 	from, to := directions[0].pair(t, size)
 	from.send(t, pattern(0, size))
@@ -103,15 +157,19 @@ func TestW2WishTakenBackIsForgotten(t *testing.T) {
 
 // A lie about want_space costs the liar a ring that must be empty first.
 func TestW2WishBeyondTheRingIsTheWholeRing(t *testing.T) {
-	from, to := directions[0].pair(t, size)
-	from.send(t, pattern(0, size))
-	setWord32(from.header, wantWord, 1<<32-1)
-	to.fetch(t)
-	to.peek(t, size)
-	to.Discard(size - 1)
-	to.notifies(t, "one byte is left", 0, 0)
-	to.Discard(1)
-	to.notifies(t, "the ring is empty", 0, 1)
+	forEachDirection(t, func(t *testing.T, d direction) {
+		from, to := d.pair(t, size)
+		from.send(t, pattern(0, size))
+		setWord32(from.header, wantWord, 1<<32-1)
+		to.fetch(t)
+		to.peek(t, 0)
+		to.notifies(t, "bytes are left in the ring", 0, 0)
+		to.peek(t, size)
+		to.Discard(size - 1)
+		to.notifies(t, "one byte is left", 0, 0)
+		to.Discard(1)
+		to.notifies(t, "the ring is empty", 0, 1)
+	})
 }
 
 func TestW3AwakeFetchedAfterTheStoreSparesTheNotify(t *testing.T) {
@@ -150,13 +208,16 @@ func TestW3AwakeFetchedBeforeTheStoreProvesNothing(t *testing.T) {
 		from.send(t, pattern(20, 10))
 		from.notifies(t, "awake was seen between two stores", 1, 0)
 
-		from.Want(size)
+		from.Want(size - 1) // by copy the last byte comes with the Discard
 		to.fetch(t)
-		to.peek(t, 30)
+		to.notifies(t, "less is free", 0, 0)
 		from.Awake(true)
 		to.fetch(t)
+		freed := map[bool]int64{true: 1}
+		to.peek(t, 30)
+		to.notifies(t, "awake was seen before space was freed by the Peek", 0, freed[d.byCopy()])
 		to.Discard(30)
-		to.notifies(t, "awake was seen before space was freed", 0, 1)
+		to.notifies(t, "awake was seen before space was freed by the Discard", 0, freed[!d.byCopy()])
 	})
 }
 

@@ -9,7 +9,7 @@
  *   publish                   pair.publish (position.go)
  *   fetchPair                 fetched.check, and Xen's bytewise copy
  *   Commit, Want              producer.go
- *   Discard                   consumer.go
+ *   Discard                   consumer.go: moving the consumer, in Discard or Peek
  *   grant, wish               receiver.grant, receiver.wish (wake.go)
  *   Flush                     due.send (wake.go)
  *   Awake                     End.Awake (wake.go)
