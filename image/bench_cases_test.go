@@ -181,7 +181,7 @@ func bestCases() []benchCase {
 	ceiling := newBenchCase("stream-ceiling", "copy", benchreport.Throughput, mbs)
 	ceiling.goal = benchreport.Goal{AtLeast: 0.8}
 	ceiling.against = "GRANT_COPY alone"
-	ceiling.ours, ceiling.prepare = stream, chooseRings
+	ceiling.ours, ceiling.prepare = oursIs("stream", fmt.Sprintf("--size %d", 64<<10)), chooseRings
 	ceiling.peer = func(h *benchHost, _ benchCase) measured {
 		return h.measure(fmt.Sprintf("ceiling copy %v %s %s", h.b.ID, oneRun, h.ceilingRefs()))
 	}
@@ -204,11 +204,13 @@ func chooseRings(h *benchHost, c *benchCase) {
 		try := *c
 		try.setting.ring, try.peerRing = ring, ring
 		h.configure(try.setting)
-		if v := max(c.value(c.ours(h, try)), c.value(c.ours(h, try))); v > ours {
-			ours, fitting = v, ring
-		}
-		if v := max(c.value(c.peer(h, try)), c.value(c.peer(h, try))); v > peer {
-			peer, peerFitting = v, ring
+		for range 3 {
+			if v := c.value(c.ours(h, try)); v > ours {
+				ours, fitting = v, ring
+			}
+			if v := c.value(c.peer(h, try)); v > peer {
+				peer, peerFitting = v, ring
+			}
 		}
 	}
 	h.tb.Logf("%s %s: best rings: ours %d KiB, the peer's %d KiB", c.name, c.mode, fitting>>10, peerFitting>>10)
