@@ -69,6 +69,7 @@ func (t *relayed) stopSend() {
 	t.inData.leave()
 	t.out, t.waiting = nil, false
 	t.cond.Broadcast()
+	t.s.rouse(&t.lane)
 }
 
 // nextData implements tenant. The receiver's credit is its sender's to keep.

@@ -43,7 +43,7 @@ func (s *Session) serveUntil(c *Conn, g goal) (bool, error) {
 	for ticks := 0; ; ticks = s.duty.wait {
 		n, served, err := s.receiveUntil(c, g)
 		if err == nil && n+ticks > 0 {
-			err = s.tidy(n > 0, n+ticks)
+			err = s.tidy(c, n > 0, n+ticks)
 		}
 		if err == nil && !served {
 			served, _ = g(c) // what waited to be sent may have gone
@@ -88,15 +88,28 @@ func (s *Session) receiveUntil(c *Conn, g goal) (n int, served bool, err error) 
 }
 
 // tidy is a turn, unless nothing waits to be sent: then all that a turn is for can
-// wait for the clock.
-func (s *Session) tidy(heard bool, ticks int) error {
+// wait for the clock. It notes whether that woke others than the user of c.
+func (s *Session) tidy(c *Conn, heard bool, ticks int) error {
 	if !s.duty.tick(ticks) && s.quiet(heard) {
 		s.flush()
 		return nil
 	}
 	_, err := s.turn(s.duty.now, heard)
+	s.mu.Lock()
+	s.others = s.others || s.roused != nil && s.roused != &c.lane
+	s.roused = nil
+	s.mu.Unlock()
 	s.flush()
 	return err
+}
+
+// rouse notes that who sends on l was woken, and so wants the processor. The caller
+// holds mu.
+func (s *Session) rouse(l *lane) {
+	if s.roused != nil && s.roused != l {
+		l = &s.crowd
+	}
+	s.roused = l
 }
 
 // quiet notes a sign of life, and says whether nothing waits to be sent.

@@ -130,11 +130,14 @@ type Session struct {
 	unanswered int          // those of them that the other side asked for and nobody answered
 	lost       []Relay      // that were told of the link's end
 
+	roused *lane // whose sender was woken since the last turn of one who serves; nil: nobody's
+	crowd  lane  // stands for more than one there
+
 	reviews atomic.Uint64 // begun; moves under mu
 
 	rxSeq     uint32    // under duty
 	served    tuple     // under duty: whose frame came last
-	others    bool      // under duty: one who served has taken frames of others
+	others    bool      // under duty: one who served has done what others wait for
 	delivered Relay     // under duty: took frames and was not flushed
 	lieLogged time.Time // under duty
 	came      traffic   // under duty

@@ -116,6 +116,7 @@ func (c *Conn) stopWrite() {
 	c.starved.Store(false)
 	c.want(0)
 	c.cond.Broadcast()
+	c.s.rouse(&c.lane)
 }
 
 // nextData implements tenant. Without credit the connection is starved: more credit
