@@ -141,3 +141,18 @@ func TestAloneIsNotLimited(t *testing.T) {
 		}
 	})
 }
+
+// A ring that holds no whole number of messages is used up all the same.
+func TestFramesFillTheRing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		v := bulk(t, 64<<10, 1)
+		defer v.stop()
+		used := 0
+		for _, h := range v.lying() {
+			used += frameSize(int(h.size))
+		}
+		if used != 64<<10 {
+			t.Errorf("%d bytes of the ring are used, and a Write waits", used)
+		}
+	})
+}

@@ -119,8 +119,6 @@ func TestWindowGrowsWithItsReader(t *testing.T) {
 	}
 }
 
-// A sender without credit is told as soon as it is worth a frame, and a sender
-// with plenty is left alone.
 // A window that was never near its end has slowed nobody.
 func TestWindowStaysWithoutNeed(t *testing.T) {
 	r := newReceiver(NewBudget(1<<20, nil), 0)
@@ -135,6 +133,22 @@ func TestWindowStaysWithoutNeed(t *testing.T) {
 	}
 }
 
+// Large frames are a stream's, whose window grows although its reader keeps up.
+func TestWindowOfAStreamGrows(t *testing.T) {
+	r := newReceiver(NewBudget(1<<20, nil), 0)
+	for range 100 {
+		r.fill(make([]byte, 16<<10), nil)
+		if _, update, _, _ := r.read(make([]byte, 16<<10), nobody); update {
+			r.stamp()
+		}
+	}
+	if r.window != maxWindow {
+		t.Errorf("window %d, want %d", r.window, maxWindow)
+	}
+}
+
+// A sender without credit is told as soon as it is worth a frame, and a sender
+// with plenty is left alone.
 func TestUpdateIsDue(t *testing.T) {
 	r := newReceiver(NewBudget(1<<20, nil), 0)
 	read := func(n int) bool {

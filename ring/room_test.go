@@ -8,18 +8,23 @@ import (
 	"xvsock/ring"
 )
 
+// givesBack checks how far the ring's room was given back.
+func (s *side) givesBack(t *testing.T) func(when string, want uint64) {
+	return func(when string, want uint64) {
+		t.Helper()
+		if got := consumed(s); got != want {
+			t.Errorf("%s: consumer is %d, want %d", when, got, want)
+		}
+	}
+}
+
 func TestInPlaceRoomIsGivenBackAtTheDiscard(t *testing.T) {
 	forEachDirection(t, func(t *testing.T, d direction) {
 		if d.byCopy() {
 			return
 		}
 		from, to := d.pair(t, size)
-		gave := func(when string, want uint64) {
-			t.Helper()
-			if got := consumed(to); got != want {
-				t.Errorf("%s: consumer is %d, want %d", when, got, want)
-			}
-		}
+		gave := to.givesBack(t)
 		from.send(t, pattern(0, size))
 		to.fetch(t)
 		gave("fetched", 0)
@@ -40,12 +45,7 @@ func TestByCopyRoomIsGivenBackAtThePeekOfWhatWasCopied(t *testing.T) {
 			return
 		}
 		from, to := d.pair(t, size)
-		gave := func(when string, want uint64) {
-			t.Helper()
-			if got := consumed(to); got != want {
-				t.Errorf("%s: consumer is %d, want %d", when, got, want)
-			}
-		}
+		gave := to.givesBack(t)
 		from.send(t, pattern(0, size))
 		to.fetch(t)
 		gave("some bytes came with the header", 0)
